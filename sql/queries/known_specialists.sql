@@ -1,0 +1,2 @@
+-- Which of these specialists exist. Locks nothing.
+SELECT "id" FROM "SpecialistProfile" WHERE "id" = ANY (%(ids)s::text[])

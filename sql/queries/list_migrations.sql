@@ -1,0 +1,2 @@
+-- What was applied, with the checksum of its text.
+SELECT name, checksum FROM analytics.migration

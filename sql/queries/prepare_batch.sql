@@ -1,0 +1,2 @@
+-- Memory for the sorts of a large batch, until the end of this transaction only (PgBouncer shares the connection).
+SELECT set_config('work_mem', '64MB', true)

@@ -1,0 +1,2 @@
+-- Remember that a migration was applied.
+INSERT INTO analytics.migration (name, checksum) VALUES (%(name)s, %(checksum)s)

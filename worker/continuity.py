@@ -1,0 +1,121 @@
+"""What is stored about a stream, held against what the stream says now: is anything missing in between? Pure."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class EntryId(NamedTuple):
+    """A stream entry's id. Ids order as pairs of numbers; as text, 9-1 would stand behind 10-1."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def of(cls, text: str) -> "EntryId":
+        """Read `ms-seq`."""
+        ms, _, seq = text.partition("-")
+        return cls(int(ms), int(seq or 0))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+BEGINNING = EntryId(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stream has been read: the facts about it as they were then."""
+
+    stream: str
+    epoch: str
+    """Replication id of the Redis server whose entries the numbers are about."""
+    last_id: EntryId
+    ordinal: int | None
+    """Number of the last entry read among all ever added; None after a rewind, until the end was reached once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What Redis says about a stream, taken in one MULTI with the entries that were read."""
+
+    epoch: str
+    length: int = 0
+    entries_added: int = 0
+    last_generated: EntryId = BEGINNING
+    first: EntryId | None = None
+    """The oldest entry still there; None if there is none."""
+    max_deleted: EntryId = BEGINNING
+    """Moved by XDEL alone, not by trimming."""
+
+    @property
+    def ordinal_before_first(self) -> int:
+        """How many entries were added before the oldest one still there (exact while nobody uses XDEL)."""
+        return self.entries_added - self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Entries left the stream before they were read: record the number, go on."""
+
+    verdict: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The stream is not the one that the position is about: go back, under the new epoch. The ledger drops repeats."""
+
+    verdict: str
+
+
+Verdict = Lost | Restarted | None
+
+
+def judge(position: Position, facts: StreamFacts, entries_read: int, reached_end: bool) -> Verdict:
+    """Hold the stored facts against the stream's.
+
+    Args:
+        position: what was stored when the last batch was committed.
+        facts: what the stream says, in the same instant as the read below.
+        entries_read: how many entries were read after the position.
+        reached_end: whether that was all there is.
+
+    Returns:
+        None when nothing is missing, else what is.
+    """
+    ordinal = position.ordinal
+    if facts.last_generated < position.last_id or (ordinal is not None and facts.entries_added < ordinal):
+        return Restarted("emptied" if facts.entries_added == 0 else "went_back")
+    if facts.epoch != position.epoch:
+        return Restarted("restarted")
+    if ordinal is None:
+        return None
+    if reached_end:
+        # Exact whoever deleted what: all that was ever added, less what had been read, less what is read now.
+        missing = facts.entries_added - ordinal - entries_read
+        if missing > 0:
+            trimmed = facts.first is None or facts.first > position.last_id
+            return Lost("trimmed_unread" if trimmed and facts.max_deleted <= position.last_id else "deleted_unread", missing)
+    elif facts.first is not None and facts.first > position.last_id and facts.max_deleted == BEGINNING:
+        missing = facts.ordinal_before_first - ordinal
+        if missing > 0:
+            return Lost("trimmed_unread", missing)
+    return None
+
+
+def beginning(stream: str, facts: StreamFacts) -> Position:
+    """Where reading begins on a stream that was never read: before the oldest entry still there."""
+    return Position(stream, facts.epoch, BEGINNING, facts.ordinal_before_first)
+
+
+def rewound(position: Position, facts: StreamFacts, rewind_ms: int) -> Position:
+    """Where reading goes on after a restart: back by `rewind_ms`, or before the oldest entry still there.
+
+    The entries in between were perhaps never seen: a fail-over to a replica whose clock is behind lets new ids land
+    below the position.
+    """
+    back_to = EntryId(max(0, min(position.last_id, facts.last_generated).ms - rewind_ms), 0)
+    if facts.first is None or back_to <= facts.first:
+        return beginning(position.stream, facts)
+    return Position(position.stream, facts.epoch, back_to, None)

@@ -1,0 +1,193 @@
+"""The event contract, version 1: one stream entry in, an `Event` or a `Rejected` out. Pure: no I/O, no clock."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+from worker.bots import is_bot
+
+DAY_MS = 86_400_000
+FUTURE_MS = 5 * 60_000
+
+TYPES = {b"profile_view": "profile_view", b"contact_view": "contact_view"}
+SOURCES = {b"catalog": "catalog", b"search": "search", b"direct": "direct"}
+
+# Longest value of each field in bytes (UTF-8). A field that is not named here is ignored, however long it is.
+LIMITS = {
+    b"v": 64,
+    b"type": 64,
+    b"specialistId": 64,
+    b"eventId": 64,
+    b"occurredAt": 64,
+    b"contactType": 64,
+    b"source": 128,
+    b"viewerId": 128,
+    b"visitorId": 4 * 128,
+    b"userAgent": 4096,
+}
+_ALWAYS_ALLOWED = min(LIMITS.values())
+
+_specialist_id = re.compile(rb"[A-Za-z0-9_-]{1,64}").fullmatch
+_uuid = re.compile(rb"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
+_with_offset = re.compile(r"T.*(?:Z|[+-]\d{2}:?\d{2})$", re.IGNORECASE).search
+
+
+class Reason(StrEnum):
+    """Why an entry became a dead letter: a closed list, part of the contract."""
+
+    FIELD_TOO_LONG = "field_too_long"
+    UNKNOWN_VERSION = "unknown_version"
+    MISSING_TYPE = "missing_type"
+    UNKNOWN_TYPE = "unknown_type"
+    MISSING_SPECIALIST = "missing_specialist"
+    BAD_SPECIALIST = "bad_specialist"
+    BAD_EVENT_ID = "bad_event_id"
+    BAD_TIME = "bad_time"
+    TOO_OLD = "too_old"
+    IN_THE_FUTURE = "in_the_future"
+    BAD_TEXT = "bad_text"
+    UNKNOWN_SPECIALIST = "unknown_specialist"
+
+
+class Event(NamedTuple):
+    """An accepted event. A tuple, because a batch has 50,000 of them and goes to PostgreSQL by columns."""
+
+    event_id: str
+    occurred_ms: int
+    specialist_id: str
+    type: str
+    source: str
+    contact_type: str | None
+    visitor: str | None
+    """Keyed hash of the visitor, 32 hexadecimal digits."""
+    excluded: str | None
+    """Why it is kept without being counted: `bot`, `self_view`, or None."""
+    entry_id: str
+
+
+class Rejected(NamedTuple):
+    """An entry that cannot be counted, with everything that is needed to look at it and to send it again."""
+
+    entry_id: str
+    reason: Reason
+    fields: Sequence[bytes]
+    """Names and values in turn, as they were in the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the contract leaves to settings and to the clock."""
+
+    oldest_ms: int
+    newest_ms: int
+    exclude_bots: bool
+    secret: bytes
+
+    @classmethod
+    def at(cls, now_ms: int, *, ledger_days: int, exclude_bots: bool, secret: bytes) -> "Rules":
+        """The rules as they hold at `now_ms` (epoch milliseconds).
+
+        The oldest event accepted is that of the first UTC day whose ledger partition is still kept; `ledger_days=0`
+        accepts any age. An empty secret means that no visitor is stored.
+        """
+        today = now_ms // DAY_MS
+        oldest = (today - ledger_days + 1) * DAY_MS if ledger_days else 0
+        return cls(oldest, now_ms + FUTURE_MS, exclude_bots, secret)
+
+
+def parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Rejected:
+    """Read one stream entry: `fields` are names and values in turn. Never raises, whatever the bytes are."""
+    verdict = _parse(entry_id, fields, rules)
+    return verdict if isinstance(verdict, Event) else Rejected(entry_id.decode("ascii", "replace"), verdict, fields)
+
+
+def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Reason:  # noqa: PLR0911 - a return for each reason
+    pairs = dict(zip(fields[::2], fields[1::2], strict=False))
+    if max(map(len, fields), default=0) > _ALWAYS_ALLOWED and _over_limit(pairs):
+        return Reason.FIELD_TOO_LONG
+    get = pairs.get
+    if get(b"v", b"1") != b"1":
+        return Reason.UNKNOWN_VERSION
+
+    raw_type = get(b"type", b"")
+    event_type = TYPES.get(raw_type)
+    if event_type is None:
+        return Reason.UNKNOWN_TYPE if raw_type else Reason.MISSING_TYPE
+
+    specialist = get(b"specialistId", b"")
+    if not _specialist_id(specialist):
+        return Reason.BAD_SPECIALIST if specialist else Reason.MISSING_SPECIALIST
+
+    raw_id = get(b"eventId")
+    if raw_id and not _uuid(raw_id):
+        return Reason.BAD_EVENT_ID
+
+    raw_time = get(b"occurredAt") or entry_id.partition(b"-")[0]
+    occurred_ms = int(raw_time) if raw_time.isdigit() else _from_iso(raw_time)
+    if occurred_ms is None:
+        return Reason.BAD_TIME
+    if occurred_ms < rules.oldest_ms:
+        return Reason.TOO_OLD
+    if occurred_ms > rules.newest_ms:
+        return Reason.IN_THE_FUTURE
+
+    contact_type, viewer, agent, visitor = get(b"contactType"), get(b"viewerId"), get(b"userAgent"), get(b"visitorId")
+    if contact_type and not _storable(contact_type):
+        return Reason.BAD_TEXT
+
+    excluded = None
+    if viewer == specialist:
+        excluded = "self_view"
+    elif agent and rules.exclude_bots and is_bot(agent.decode("utf-8", "replace")):
+        excluded = "bot"
+
+    return Event(
+        raw_id.decode("ascii") if raw_id else _derived_id(entry_id, fields),
+        occurred_ms,
+        specialist.decode("ascii"),
+        event_type,
+        SOURCES.get(get(b"source") or b"direct", "other"),
+        contact_type.decode() if contact_type else None,
+        _keyed_hash(visitor, rules.secret) if visitor and rules.secret else None,
+        excluded,
+        entry_id.decode("ascii"),
+    )
+
+
+def _over_limit(pairs: dict[bytes, bytes]) -> bool:
+    return any(len(value) > LIMITS[name] for name, value in pairs.items() if name in LIMITS)
+
+
+def _from_iso(raw: bytes) -> int | None:
+    """Epoch milliseconds of ISO 8601 with an offset; None for anything else. Without an offset it would be a guess."""
+    try:
+        text = raw.decode("ascii")
+        return round(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000) if _with_offset(text) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _derived_id(entry_id: bytes, fields: Sequence[bytes]) -> str:
+    """An id for an event that came without one: the same entry gives the same id however often it is read.
+
+    Lengths stand before the parts, so that no two different entries glue to the same bytes.
+    """
+    parts = (entry_id, *fields)
+    digest = blake2b(b"".join(b"%d:%b" % (len(part), part) for part in parts), digest_size=16).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
+
+
+def _keyed_hash(value: bytes, secret: bytes) -> str:
+    return blake2b(value, key=secret, digest_size=16).hexdigest()
+
+
+def _storable(raw: bytes) -> bool:
+    """Whether PostgreSQL's text can hold it: UTF-8 without a zero byte."""
+    try:
+        return "\0" not in raw.decode()
+    except UnicodeDecodeError:
+        return False

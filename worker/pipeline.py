@@ -1,0 +1,229 @@
+"""One micro-batch from read to commit, and the loop around it. The heart: an event's way, from top to bottom.
+
+    read after the position → parse → one transaction → trim what is committed and old
+
+While PostgreSQL works on one batch the next is read and parsed, so a batch is simply what came in meanwhile.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from worker import store
+from worker.backoff import Backoff
+from worker.batch import Batch
+from worker.continuity import EntryId, Lost, Position, Restarted, beginning, judge, rewound
+from worker.errors import Conflict, Retry
+from worker.events import Event, Reason, Rejected, Rules, parse
+from worker.log import get_logger
+from worker.report import Report
+from worker.settings import Settings
+from worker.store import Committed
+from worker.stream import Entry, Page, StreamReader, connect_redis
+
+PAGE_ENTRIES = 5_000
+"""Entries in one read: raw entries are the largest thing in memory, and Redis answers nobody else meanwhile."""
+
+WAIT_MS = 250
+"""Longest sleep in Redis: how late a stop is noticed, and how often an idle stream is held against what is stored."""
+
+TRIM_EVERY_S = 10.0
+SPECIALISTS_REMEMBERED = 200_000
+EPOCH = date(1970, 1, 1)
+
+log = get_logger(__name__)
+
+
+def run_shard(settings: Settings, shard: int, should_stop: Callable[[], bool]) -> dict[str, int]:
+    """Count the events of one shard until asked to stop; a server that is away is waited for.
+
+    Args:
+        settings: where the servers are, and how to count.
+        shard: number of the stream, from 0.
+        should_stop: asked at least every quarter of a second.
+
+    Returns:
+        What became of the entries that were read: `counted`, `duplicates`, `excluded`, `dead_lettered`.
+
+    Raises:
+        Stop: a person must change something first (wrong password, missing migration).
+    """
+    report, backoff = Report(shard), Backoff()
+    while not should_stop():
+        try:
+            with opened(settings, shard, report) as rollup:
+                rollup.run(should_stop, on_progress=backoff.reset)
+        except Conflict as conflict:
+            log.info("position reloaded", shard=shard, why=str(conflict))
+            backoff.wait(should_stop)
+        except Retry as error:
+            log.warning("waiting for a server", shard=shard, why=str(error), seconds=backoff.next_s)
+            backoff.wait(should_stop)
+    report.write()
+    return report.total._asdict()
+
+
+@contextmanager
+def opened(settings: Settings, shard: int, report: Report) -> Iterator["Rollup"]:
+    """A shard's rollup with its connections, and no garbage collection while it lives: looking through a batch's many
+    small objects costs a drain up to half its rate, and the loop makes no cycles that could pile up."""
+    with ExitStack() as resources:
+        rollup = Rollup(settings, shard, report, resources)
+        gc.disable()
+        resources.callback(gc.enable)
+        yield rollup
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A batch that PostgreSQL is working on."""
+
+    batch: Batch
+    answer: Future[Committed]
+    sent_at: float
+
+
+class Rollup:
+    """What is known of one shard between two batches. All of it is a cache of PostgreSQL: any error throws it away."""
+
+    def __init__(self, settings: Settings, shard: int, report: Report, resources: ExitStack) -> None:
+        """Connect, and load the position; `resources` closes what is opened here."""
+        self.settings = settings
+        self.shard = shard
+        self.report = report
+        self.reader = StreamReader(resources.enter_context(connect_redis(settings)), settings, settings.stream_keys[shard])
+        self.writer = resources.enter_context(store.connect_postgres(settings, f"rollup {shard}"))
+        self.lookup = resources.enter_context(store.connect_postgres(settings, f"rollup {shard} lookup"))
+        self.background = resources.enter_context(ThreadPoolExecutor(max_workers=1))
+        self.secret = settings.secret.get_secret_value().encode()[:64] if settings.secret else b""
+        self.specialists: set[str] = set()
+        self.partitions = store.list_partitions(self.lookup)
+        self.position = self._load_position()
+        self.trim_at = 0.0
+
+    def _load_position(self) -> Position:
+        stream = self.reader.key
+        position = store.load_position(self.lookup, stream)
+        if position is None:
+            store.begin_position(self.lookup, beginning(stream, self.reader.read(EntryId(0, 0), count=1).facts))
+            position = store.load_position(self.lookup, stream)
+        if position is None:
+            raise Retry(f"the position of {stream} went away while it was made")
+        return position
+
+    def run(self, should_stop: Callable[[], bool], on_progress: Callable[[], None]) -> None:
+        """Batch after batch until asked to stop; sleeps in Redis while there is nothing to read."""
+        in_flight, caught_up = None, False
+        while not should_stop():
+            if caught_up:
+                self._settle(in_flight)
+                in_flight = None
+                on_progress()
+                if self.reader.wait(self.position.last_id, WAIT_MS):
+                    time.sleep(self.settings.linger_ms / 1000)
+            batch = self._gather(in_flight)
+            self._settle(in_flight)
+            in_flight = self._send(batch) if batch.entries else None
+            caught_up = batch.reached_end or not batch.entries
+        self._settle(in_flight)
+        on_progress()
+
+    def _gather(self, in_flight: InFlight | None) -> Batch:
+        """Read and parse what there is, up to one batch, for as long as PostgreSQL works on the batch before.
+
+        An empty batch means: nothing new, or the stream is not what the position says, which is put right on the spot.
+        """
+        started = time.perf_counter()
+        batch = Batch(in_flight.batch.after if in_flight else self.position)
+        while (room := self.settings.batch_entries - batch.entries) > 0:
+            page = self.reader.read(batch.after.last_id, min(PAGE_ENTRIES, room))
+            verdict = judge(batch.after, page.facts, len(page.entries), page.reached_end)
+            if verdict is not None:
+                if not in_flight and not batch.entries:
+                    self._heal(verdict, page)
+                break  # what is at hand is committed first; the next read judges again from there
+            if page.entries:
+                events, rejected = self._parse(page.entries)
+                batch.add(EntryId.of(page.entries[-1][0].decode()), events, rejected)
+            if page.reached_end:
+                batch.end(page.facts)
+                break
+            if in_flight is None or in_flight.answer.done():
+                break
+        self.report.read(batch.entries, time.perf_counter() - started)
+        return batch
+
+    def _parse(self, entries: Sequence[Entry]) -> tuple[list[Event], list[Rejected]]:
+        rules = Rules.at(
+            time.time_ns() // 1_000_000,
+            ledger_days=self.settings.ledger_days,
+            exclude_bots=self.settings.exclude_bots,
+            secret=self.secret,
+        )
+        verdicts = [parse(entry_id, fields, rules) for entry_id, fields in entries]
+        events = [verdict for verdict in verdicts if type(verdict) is Event]
+        rejected = [verdict for verdict in verdicts if type(verdict) is Rejected]
+        unknown = self._unknown({event.specialist_id for event in events})
+        if unknown:
+            fields_of = dict(entries)
+            rejected += [
+                Rejected(event.entry_id, Reason.UNKNOWN_SPECIALIST, fields_of[event.entry_id.encode()])
+                for event in events
+                if event.specialist_id in unknown
+            ]
+            events = [event for event in events if event.specialist_id not in unknown]
+        return events, rejected
+
+    def _unknown(self, ids: set[str]) -> set[str]:
+        """Those of the ids that are no specialist's. The known are remembered; who was unknown is asked about again."""
+        unseen = ids - self.specialists
+        if not unseen:
+            return unseen
+        if len(self.specialists) > SPECIALISTS_REMEMBERED:
+            self.specialists.clear()
+        known = store.known_specialists(self.lookup, unseen)
+        self.specialists |= known
+        return unseen - known
+
+    def _send(self, batch: Batch) -> InFlight:
+        """Hand a batch to PostgreSQL; its answer is awaited later."""
+        for day in sorted(batch.days):
+            if (utc_day := EPOCH + timedelta(days=day)) not in self.partitions:
+                store.create_partition(self.lookup, utc_day)
+                self.partitions.add(utc_day)
+        answer = self.background.submit(store.commit_batch, self.writer, batch, self.shard, self.settings.time_zone)
+        return InFlight(batch, answer, time.perf_counter())
+
+    def _settle(self, in_flight: InFlight | None) -> None:
+        """Wait for PostgreSQL's answer; only now is the batch behind us.
+
+        Raises:
+            Conflict: somebody else moved the position first; nothing of the batch was written.
+            Retry: it is not known whether the batch was written; the stored position will tell.
+        """
+        if in_flight is None:
+            return
+        committed = in_flight.answer.result()
+        self.position = in_flight.batch.after
+        self.report.committed(committed, str(self.position.last_id), time.perf_counter() - in_flight.sent_at)
+        if time.monotonic() >= self.trim_at:
+            self.reader.trim(self.position.last_id, round(self.settings.stream_retention_hours * 3_600_000))
+            self.trim_at = time.monotonic() + TRIM_EVERY_S
+
+    def _heal(self, verdict: Lost | Restarted, page: Page) -> None:
+        """Record what is wrong with the stream, and put the position where reading can go on."""
+        if isinstance(verdict, Lost):
+            assert self.position.ordinal is not None  # noqa: S101 - a loss is only ever counted from a known ordinal
+            moved = Position(
+                self.position.stream, self.position.epoch, self.position.last_id, self.position.ordinal + verdict.count
+            )
+            log.error("entries lost", shard=self.shard, verdict=verdict.verdict, lost=verdict.count)
+        else:
+            moved = rewound(self.position, page.facts, round(self.settings.rewind_minutes * 60_000))
+            log.error("stream restarted", shard=self.shard, verdict=verdict.verdict, reading_from=str(moved.last_id))
+        store.record_continuity(self.lookup, self.position, verdict, moved, page.facts)
+        self.position = moved

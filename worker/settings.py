@@ -1,0 +1,130 @@
+"""Settings: one frozen object, read from the environment once at the edge of the program."""
+
+from functools import cached_property
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import Stop
+
+
+def without_credentials(url: str) -> str:
+    """The URL as it may be shown: without user, password and query (a query can carry a password too)."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name!r} is not an IANA time zone, such as UTC or Europe/Berlin") from error
+    return name
+
+
+class Settings(BaseSettings):
+    """What the environment says. Field descriptions are the README's texts; a test holds the two together."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    database_url: SecretStr = Field(
+        validation_alias="DATABASE_URL", description="PostgreSQL, `postgresql://user:password@host:port/database`"
+    )
+    redis_url: SecretStr = Field(
+        validation_alias=AliasChoices("REDIS_URL", "REDIS_PUBLIC_URL"),
+        description="Redis, `redis://` or `rediss://`; if it is missing, `REDIS_PUBLIC_URL` is used",
+    )
+    stream: str = Field(
+        "analytics:events",
+        validation_alias="ANALYTICS_STREAM",
+        min_length=1,
+        description="key of the event stream, or its stem when there is more than one shard",
+    )
+    shards: int = Field(
+        1, validation_alias="ANALYTICS_SHARDS", ge=1, le=1024, description="number of streams that events are spread over"
+    )
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", validation_alias="ANALYTICS_TIME_ZONE", description="IANA name of the zone whose midnight divides the days"
+    )
+    ledger_days: int = Field(
+        35,
+        validation_alias="ANALYTICS_LEDGER_DAYS",
+        ge=0,
+        le=36_500,
+        description="days that single events are kept, and how old an event may be; 0 keeps all and accepts any age",
+    )
+    stream_retention_hours: float = Field(
+        24.0,
+        validation_alias="ANALYTICS_STREAM_RETENTION_HOURS",
+        ge=0,
+        description="hours that committed entries stay in the stream, so that a restored database can read them again",
+    )
+    exclude_bots: bool = Field(
+        True, validation_alias="ANALYTICS_EXCLUDE_BOTS", description="keep bots' views in the ledger without counting them"
+    )
+    secret: SecretStr | None = Field(
+        None,
+        validation_alias="ANALYTICS_SECRET",
+        description="key for the hash of `visitorId`; without it no visitor is stored",
+    )
+    batch_entries: int = Field(
+        50_000,
+        validation_alias="ANALYTICS_BATCH_ENTRIES",
+        ge=1,
+        le=1_000_000,
+        description="most entries in one micro-batch (one transaction)",
+    )
+    linger_ms: int = Field(
+        0,
+        validation_alias="ANALYTICS_LINGER_MS",
+        ge=0,
+        le=60_000,
+        description="milliseconds to let entries gather after the first: more waits longer and costs less processor time",
+    )
+    rewind_minutes: float = Field(
+        10.0,
+        validation_alias="ANALYTICS_REWIND_MINUTES",
+        ge=0,
+        description="how far reading goes back after Redis was restarted, failed over or restored",
+    )
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
+        "INFO", validation_alias="ANALYTICS_LOG_LEVEL", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
+    )
+
+    @model_validator(mode="after")
+    def _urls_have_their_schemes(self) -> "Settings":
+        for variable, url, schemes in (
+            ("DATABASE_URL", self.database_url, ("postgresql", "postgres")),
+            ("REDIS_URL", self.redis_url, ("redis", "rediss", "unix")),
+        ):
+            if urlsplit(url.get_secret_value()).scheme not in schemes:
+                raise ValueError(f"{variable} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return self
+
+    @cached_property
+    def stream_keys(self) -> tuple[str, ...]:
+        """The Redis keys of all shards; the braces keep a shard on one node of a Redis Cluster."""
+        if self.shards == 1:
+            return (self.stream,)
+        return tuple(f"{self.stream}:{{{shard}}}" for shard in range(self.shards))
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        Stop: a variable is missing or wrong; the line names it and never repeats its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        variable = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "missing":
+            message = "is not set"
+        raise Stop(f"{variable} {message}".strip()) from None

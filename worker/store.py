@@ -1,0 +1,205 @@
+"""PostgreSQL: the position, the ledger, the daily rows. Every statement is a file in `sql/queries/`."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg.rows import class_row, scalar_row
+from psycopg.types.json import Jsonb
+
+from worker.batch import Batch
+from worker.continuity import EntryId, Lost, Position, Restarted, StreamFacts
+from worker.errors import Conflict, Retry, Stop
+from worker.queries import query
+from worker.settings import Settings, without_credentials
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SORTS_IN_MEMORY = 5_000
+"""Events that PostgreSQL sorts within its default work_mem (4 MB); a larger batch asks for more."""
+
+_PRISMA_PARAMETERS = {
+    "connection_limit", "connect_timeout", "pgbouncer", "pool_timeout", "schema", "socket_timeout", "sslaccept",
+    "statement_cache_size",
+}  # fmt: skip
+
+
+def libpq_url(url: str) -> str:
+    """DATABASE_URL as libpq reads it: the parameters that only Prisma knows are left out.
+
+    Raises:
+        Stop: it asks for another schema than `public`, where Prisma would keep the site's tables elsewhere.
+    """
+    parts = urlsplit(url)
+    parameters = parse_qsl(parts.query)
+    if dict(parameters).get("schema", "public") != "public":
+        raise Stop("DATABASE_URL asks for another schema than public, which is not supported: remove ?schema=…")
+    kept = [(name, value) for name, value in parameters if name not in _PRISMA_PARAMETERS]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
+
+
+def connect_postgres(settings: Settings, purpose: str) -> Connection:
+    """A connection in autocommit mode, without server-side prepared statements (PgBouncer in transaction mode).
+
+    Args:
+        settings: says where.
+        purpose: shown in pg_stat_activity.
+
+    Raises:
+        Stop: the URL, user, password or database is wrong.
+        Retry: the server is away.
+    """
+    url = settings.database_url.get_secret_value()
+    where = without_credentials(url)
+    try:
+        return psycopg.connect(
+            libpq_url(url),
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=5,
+            application_name=f"analytics {purpose}",
+            keepalives_idle=5,
+            keepalives_interval=1,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+        )
+    except psycopg.ProgrammingError as error:
+        raise Stop(f"DATABASE_URL cannot be read: {_first_line(error)}") from None
+    except psycopg.OperationalError as error:
+        refusals = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
+        kind = Stop if any(refusal in str(error) for refusal in refusals) else Retry
+        raise kind(f"PostgreSQL at {where}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def postgres_errors() -> Iterator[None]:
+    """Name psycopg's errors by what to do. After any of them, what is in memory about the database is worth nothing."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction) as error:
+        raise Stop(f"the database is not migrated ({_first_line(error)}): run `python -m worker migrate`") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Stop(f"the database role lacks a right: {_first_line(error)}") from None
+    except psycopg.IntegrityError as error:
+        # A specialist was deleted, a partition dropped or an event came through another shard in this very moment.
+        raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+        raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+        raise Retry(f"PostgreSQL: {_first_line(error)}") from None
+
+
+class PositionRow(NamedTuple):
+    """A row of `analytics.stream_position`, as text has it."""
+
+    stream: str
+    epoch: str
+    last_id: str
+    ordinal: int | None
+
+
+def load_position(connection: Connection, stream: str) -> Position | None:
+    """The stored position of a stream, or None if it was never read."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(PositionRow)) as cursor:
+        row = cursor.execute(query("load_position"), {"stream": stream}).fetchone()
+    return Position(row.stream, row.epoch, EntryId.of(row.last_id), row.ordinal) if row else None
+
+
+def begin_position(connection: Connection, position: Position) -> None:
+    """Store the first position of a stream, unless somebody else just did."""
+    with postgres_errors():
+        connection.execute(
+            query("begin_position"),
+            {
+                "stream": position.stream,
+                "epoch": position.epoch,
+                "last_id": str(position.last_id),
+                "ordinal": position.ordinal,
+            },
+        )
+
+
+def record_continuity(
+    connection: Connection, stored: Position, verdict: Lost | Restarted, moved_to: Position, seen: StreamFacts
+) -> None:
+    """Write down what was found about the stream, and move the position as the verdict says.
+
+    Raises:
+        Conflict: the position is no longer what the verdict was about.
+    """
+    facts = {name: str(value) if isinstance(value, EntryId) else value for name, value in asdict(seen).items()}
+    with postgres_errors():
+        row = connection.execute(
+            query("record_continuity"),
+            {
+                "stream": stored.stream,
+                "stored_epoch": stored.epoch,
+                "stored_last_id": str(stored.last_id),
+                "epoch": moved_to.epoch,
+                "last_id": str(moved_to.last_id),
+                "ordinal": moved_to.ordinal,
+                "verdict": verdict.verdict,
+                "action": "went_on" if isinstance(verdict, Lost) else "rewound",
+                "lost": verdict.count if isinstance(verdict, Lost) else None,
+                "stored": Jsonb({"epoch": stored.epoch, "last_id": str(stored.last_id), "ordinal": stored.ordinal}),
+                "seen": Jsonb(facts),
+            },
+        ).fetchone()
+    if row is None:
+        raise Conflict("the position moved while the stream was judged")
+
+
+def known_specialists(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Those of the ids that `"SpecialistProfile"` has."""
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        return set(cursor.execute(query("known_specialists"), {"ids": list(ids)}))
+
+
+def list_partitions(connection: Connection) -> set[date]:
+    """The UTC days that have a ledger partition."""
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        return set(cursor.execute(query("list_partitions")))
+
+
+def create_partition(connection: Connection, day: date) -> bool:
+    """Make the ledger partition of a UTC day; whether it was missing."""
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        return bool(cursor.execute(query("create_partition"), {"day": day}).fetchone())
+
+
+class Committed(NamedTuple):
+    """What became of a batch's entries."""
+
+    counted: int
+    duplicates: int
+    excluded: int
+    dead_lettered: int
+
+
+def commit_batch(connection: Connection, batch: Batch, shard: int, time_zone: str) -> Committed:
+    """Write one micro-batch: all of it, or nothing.
+
+    Raises:
+        Conflict: somebody else moved the position first, or a row it relies on went away; nothing was written.
+        Retry: the server or the connection failed; perhaps it was written, and the position will tell.
+    """
+    parameters = batch.parameters(shard, time_zone)
+    with postgres_errors(), connection.cursor(row_factory=class_row(Committed)) as cursor:
+        if batch.entries > SORTS_IN_MEMORY:
+            with connection.pipeline():  # one implicit transaction, one round trip
+                connection.execute(query("prepare_batch"))
+                cursor.execute(query("commit_batch"), parameters)
+        else:
+            cursor.execute(query("commit_batch"), parameters)
+        committed = cursor.fetchone()
+    if committed is None:
+        raise Conflict(f"somebody else moved the position of {batch.read_after.stream}")
+    return committed

@@ -1,0 +1,132 @@
+"""Redis: read a stream after a position, together with the facts about it; trim what is committed and old."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry as RedisRetry
+
+from worker.continuity import EntryId, StreamFacts
+from worker.errors import Retry, Stop
+from worker.settings import Settings, without_credentials
+
+Entry = tuple[bytes, Sequence[bytes]]
+
+SOCKET_TIMEOUT_S = 5.0
+"""A blocking read must stay well below it, or the client gives up before the server answers."""
+
+
+def connect_redis(settings: Settings) -> redis.Redis:
+    """A client that does not retry by itself: a caller decides what an unknown outcome means.
+
+    Raises:
+        Stop: the URL cannot be read.
+    """
+    url = settings.redis_url.get_secret_value()
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            socket_keepalive=True,
+            retry=RedisRetry(NoBackoff(), 0),
+        )
+    except ValueError as error:
+        raise Stop(f"REDIS_URL cannot be read: {error}") from None
+
+
+@contextmanager
+def redis_errors(settings: Settings) -> Iterator[None]:
+    """Name redis-py's errors by what to do; the line shows the URL without its credentials."""
+    where = without_credentials(settings.redis_url.get_secret_value())
+    try:
+        yield
+    except redis.AuthenticationError as error:
+        raise Stop(f"Redis at {where} refuses the user or password of REDIS_URL: {error}") from None
+    except redis.exceptions.NoPermissionError as error:
+        raise Stop(f"Redis at {where} does not allow what the worker needs: {error}") from None
+    except redis.ConnectionError as error:
+        if "AUTH" in str(error) or "invalid username-password" in str(error):
+            raise Stop(f"Redis at {where} refuses the user or password of REDIS_URL") from None
+        raise Retry(f"Redis at {where} does not answer: {error}") from None
+    except redis.RedisError as error:
+        raise Retry(f"Redis at {where}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one read brought: entries after a position, and the stream's facts in the same instant."""
+
+    entries: Sequence[Entry]
+    facts: StreamFacts
+    reached_end: bool
+
+
+class StreamReader:
+    """Reads one stream, and trims it."""
+
+    def __init__(self, client: redis.Redis, settings: Settings, key: str) -> None:
+        """`client` is this reader's alone: its XRANGE answers stay as they come, without a dict an entry."""
+        self._client = client
+        self._client.response_callbacks.pop("XRANGE", None)
+        self._settings = settings
+        self.key = key
+
+    def read(self, after: EntryId, count: int) -> Page:
+        """At most `count` entries after the position, and the facts, in one MULTI.
+
+        Raises:
+            Retry: Redis is away or does not answer.
+            Stop: Redis refuses us, or the key holds something else than a stream.
+        """
+        with redis_errors(self._settings):
+            transaction = self._client.pipeline(transaction=True)
+            transaction.info("replication")
+            transaction.xinfo_stream(self.key)
+            transaction.xrange(self.key, min=f"({after}", count=count)
+            info, about, entries = transaction.execute(raise_on_error=False)
+            for answer in (info, entries):
+                if isinstance(answer, Exception):
+                    self._refuse(answer)
+        return Page(entries, _facts(info, about), len(entries) < count)
+
+    def _refuse(self, error: Exception) -> None:
+        if str(error).startswith("WRONGTYPE"):
+            raise Stop(f"the Redis key {self.key} is not a stream: see ANALYTICS_STREAM") from None
+        raise error
+
+    def wait(self, after: EntryId, milliseconds: int) -> bool:
+        """Sleep until there is an entry after the position, at most so long; whether there is one."""
+        with redis_errors(self._settings):
+            return bool(self._client.xread({self.key: str(after)}, count=1, block=milliseconds))
+
+    def trim(self, committed: EntryId, retention_ms: int) -> int:
+        """Drop entries that are committed and older than the retention before that; returns how many.
+
+        By id and never by length, so an entry that is not committed cannot go. Whole nodes only (`~`): cheap.
+        """
+        oldest_kept = committed if retention_ms == 0 else EntryId(max(0, committed.ms - retention_ms), 0)
+        with redis_errors(self._settings):
+            return self._client.xtrim(self.key, minid=str(oldest_kept), approximate=True)
+
+
+def _facts(info: dict[str, Any], about: dict[str, Any] | Exception) -> StreamFacts:
+    epoch = str(info["master_replid"])
+    if isinstance(about, Exception):  # no such key: nothing was ever added, or all of it is gone
+        return StreamFacts(epoch)
+    first = about["first-entry"]
+    return StreamFacts(
+        epoch,
+        about["length"],
+        about["entries-added"],
+        _id(about["last-generated-id"]),
+        _id(first[0]) if first else None,
+        _id(about["max-deleted-entry-id"]),
+    )
+
+
+def _id(raw: bytes | str) -> EntryId:
+    return EntryId.of(raw.decode() if isinstance(raw, bytes) else raw)
