@@ -154,7 +154,7 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
         contact_type.decode() if contact_type else None,
         _keyed_hash(visitor, rules.secret) if visitor and rules.secret else None,
         excluded,
-        entry_id.decode("ascii"),
+        entry_id.decode("ascii", "replace"),
     )
 
 

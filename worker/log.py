@@ -8,7 +8,7 @@ import structlog
 from structlog.stdlib import BoundLogger
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z]+://)[^\s/@'\"]*@", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?P<scheme>[a-z]+://)[^\s/'\"]*@", re.IGNORECASE)
 
 
 def _drop_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

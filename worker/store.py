@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg
 from psycopg.rows import class_row, scalar_row
@@ -39,7 +39,7 @@ def libpq_url(url: str) -> str:
     if dict(parameters).get("schema", "public") != "public":
         raise Stop("DATABASE_URL asks for another schema than public, which is not supported: remove ?schema=…")
     kept = [(name, value) for name, value in parameters if name not in _PRISMA_PARAMETERS]
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(kept)}"
 
 
 def connect_postgres(settings: Settings, purpose: str) -> Connection:

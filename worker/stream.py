@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
-from worker.continuity import EntryId, StreamFacts
+from worker.continuity import BEGINNING, EntryId, Position, StreamFacts
 from worker.errors import Retry, Stop
 from worker.settings import Settings, without_credentials
 
@@ -111,6 +111,33 @@ class StreamReader:
         oldest_kept = committed if retention_ms == 0 else EntryId(max(0, committed.ms - retention_ms), 0)
         with redis_errors(self._settings):
             return self._client.xtrim(self.key, minid=str(oldest_kept), approximate=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What of a stream is not read yet."""
+
+    entries: int | None
+    oldest_age_s: float | None
+    """By the clock of Redis, which also gave the entry its id; None if there is no such entry."""
+
+
+def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Position | None) -> Backlog:
+    """What of a stream is not read yet; everything if there is no position."""
+    after = position.last_id if position else BEGINNING
+    with redis_errors(settings):
+        transaction = client.pipeline(transaction=True)
+        transaction.info("replication")
+        transaction.xinfo_stream(key)
+        transaction.xrange(key, min=f"({after}", count=1)
+        transaction.time()
+        info, about, oldest, (seconds, microseconds) = transaction.execute(raise_on_error=False)
+    facts = _facts(info, about)
+    read = position.ordinal if position else facts.ordinal_before_first
+    entries = None if read is None else max(0, facts.entries_added - read)
+    if not oldest:
+        return Backlog(entries, None)
+    return Backlog(entries, seconds + microseconds / 1e6 - _id(oldest[0][0]).ms / 1000)
 
 
 def _facts(info: dict[str, Any], about: dict[str, Any] | Exception) -> StreamFacts:

@@ -1,0 +1,5 @@
+-- Where every stream stands, with its books. Locks nothing.
+SELECT stream, epoch, last_id, ordinal, entries_read, counted, duplicates, excluded, dead_lettered, lost,
+       extract(epoch FROM now() - committed_at)::double precision AS committed_s_ago
+FROM analytics.stream_position
+ORDER BY stream

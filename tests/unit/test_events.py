@@ -1,0 +1,189 @@
+"""The contract: what a stream entry means."""
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.events import DAY_MS, LIMITS, Event, Reason, Rejected, Rules, parse
+
+NOW_MS = 1_795_300_000_000
+RULES = Rules.at(NOW_MS, ledger_days=35, exclude_bots=True, secret=b"key")
+KEEP_ALL = Rules.at(NOW_MS, ledger_days=0, exclude_bots=True, secret=b"")
+ENTRY = b"1795300000000-7"
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
+
+
+def entry(**changes: str | bytes | None) -> list[bytes]:
+    """The fields of a good event, with changes; None takes a field away."""
+    fields: dict[str, str | bytes | None] = {
+        "type": "profile_view",
+        "specialistId": "c0ffee",
+        "eventId": "0b0e7f7a-6b53-4f0e-8a3c-111111111111",
+        "occurredAt": str(NOW_MS - 1000),
+    }
+    fields |= changes
+    pairs = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in fields.items() if value is not None]
+    return [part for pair in pairs for part in pair]
+
+
+def accepted(rules: Rules = RULES, **changes: str | bytes | None) -> Event:
+    verdict = parse(ENTRY, entry(**changes), rules)
+    assert isinstance(verdict, Event), verdict
+    return verdict
+
+
+def rejected(rules: Rules = RULES, **changes: str | bytes | None) -> Reason:
+    verdict = parse(ENTRY, entry(**changes), rules)
+    assert isinstance(verdict, Rejected), verdict
+    return verdict.reason
+
+
+def test_good_event() -> None:
+    """A complete event is taken as it is."""
+    event = accepted(source="catalog", type="contact_view", contactType="phone")
+    assert event == Event(
+        "0b0e7f7a-6b53-4f0e-8a3c-111111111111", NOW_MS - 1000, "c0ffee", "contact_view", "catalog", "phone", None, None, ENTRY.decode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"type": None}, Reason.MISSING_TYPE),
+        ({"type": ""}, Reason.MISSING_TYPE),
+        ({"type": "page_view"}, Reason.UNKNOWN_TYPE),
+        ({"type": "Profile_View"}, Reason.UNKNOWN_TYPE),
+        ({"specialistId": None}, Reason.MISSING_SPECIALIST),
+        ({"specialistId": ""}, Reason.MISSING_SPECIALIST),
+        ({"specialistId": "a" * 65}, Reason.FIELD_TOO_LONG),
+        ({"specialistId": "a b"}, Reason.BAD_SPECIALIST),
+        ({"specialistId": "специалист"}, Reason.BAD_SPECIALIST),
+        ({"specialistId": "c0ffee\n"}, Reason.BAD_SPECIALIST),
+        ({"specialistId": "c0ffee\0"}, Reason.BAD_SPECIALIST),
+        ({"eventId": "no-uuid"}, Reason.BAD_EVENT_ID),
+        ({"eventId": "0b0e7f7a6b534f0e8a3c111111111111"}, Reason.BAD_EVENT_ID),
+        ({"eventId": "0b0e7f7a-6b53-4f0e-8a3c-11111111111g"}, Reason.BAD_EVENT_ID),
+        ({"occurredAt": "yesterday"}, Reason.BAD_TIME),
+        ({"occurredAt": "-1"}, Reason.BAD_TIME),
+        ({"occurredAt": "1e12"}, Reason.BAD_TIME),
+        ({"occurredAt": "2026-11-22"}, Reason.BAD_TIME),
+        ({"occurredAt": "2026-11-22T10:00:00"}, Reason.BAD_TIME),
+        ({"occurredAt": "1431857114000"}, Reason.TOO_OLD),
+        ({"occurredAt": "0"}, Reason.TOO_OLD),
+        ({"occurredAt": str(NOW_MS + 300_001)}, Reason.IN_THE_FUTURE),
+        ({"occurredAt": "9" * 60}, Reason.IN_THE_FUTURE),
+        ({"v": "2"}, Reason.UNKNOWN_VERSION),
+        ({"v": ""}, Reason.UNKNOWN_VERSION),
+        ({"contactType": b"\xff\xfe"}, Reason.BAD_TEXT),
+        ({"contactType": b"pho\0ne"}, Reason.BAD_TEXT),
+        ({"userAgent": "x" * 1_000_000}, Reason.FIELD_TOO_LONG),
+        ({"visitorId": "x" * 513}, Reason.FIELD_TOO_LONG),
+    ],
+)
+def test_bad_events(changes: dict[str, str | bytes | None], reason: Reason) -> None:
+    """Each kind of bad event is rejected with its own reason."""
+    assert rejected(**changes) is reason
+
+
+def test_rejected_keeps_the_original() -> None:
+    """A rejected entry carries its id and its fields as they were."""
+    fields = entry(type="nonsense", extra=b"\x00\xff")
+    assert parse(ENTRY, fields, RULES) == Rejected(ENTRY.decode(), Reason.UNKNOWN_TYPE, fields)
+
+
+def test_entry_without_fields() -> None:
+    """An entry without any field is a missing type."""
+    verdict = parse(ENTRY, [], RULES)
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason is Reason.MISSING_TYPE
+
+
+@pytest.mark.parametrize(
+    ("source", "counted_under"),
+    [("catalog", "catalog"), ("search", "search"), ("direct", "direct"), (None, "direct"), ("", "direct"), ("referral", "other"), ("CATALOG", "other")],
+)
+def test_sources(source: str | None, counted_under: str) -> None:
+    """A missing source is direct, one that nobody knows is other."""
+    assert accepted(source=source).source == counted_under
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-20T12:00:00Z", "2026-11-20T13:00:00+01:00", "2026-11-20T12:00:00.000Z", "2026-11-20T07:00:00-05:00", "1795176000000"],
+)
+def test_times(text: str) -> None:
+    """Epoch milliseconds and ISO 8601 with an offset say the same moment."""
+    assert accepted(occurredAt=text).occurred_ms == 1_795_176_000_000
+
+
+def test_time_of_the_entry() -> None:
+    """Without occurredAt an event happened when its entry was added."""
+    assert accepted(occurredAt=None).occurred_ms == NOW_MS
+
+
+def test_oldest_event_accepted() -> None:
+    """The first moment of the first day that the ledger keeps is accepted, the millisecond before is not."""
+    first = (NOW_MS // DAY_MS - 34) * DAY_MS
+    assert accepted(occurredAt=str(first)).occurred_ms == first
+    assert rejected(occurredAt=str(first - 1)) is Reason.TOO_OLD
+
+
+def test_keep_all_accepts_any_age() -> None:
+    """With a ledger that keeps all, an event of 2015 is accepted."""
+    assert accepted(KEEP_ALL, occurredAt="1431857114000").occurred_ms == 1_431_857_114_000
+
+
+def test_event_id_is_derived() -> None:
+    """Without an event id, the same entry gives the same UUID each time, and other content or another entry another one."""
+    fields = entry(eventId=None)
+    first, again = parse(ENTRY, fields, RULES), parse(ENTRY, list(fields), RULES)
+    elsewhere, other = parse(b"1795300000000-8", fields, RULES), parse(ENTRY, entry(eventId=None, source="search"), RULES)
+    assert isinstance(first, Event) and isinstance(elsewhere, Event) and isinstance(other, Event)
+    assert first == again
+    assert len({first.event_id, elsewhere.event_id, other.event_id}) == 3
+    assert str(UUID(first.event_id)) == first.event_id
+
+
+def test_bots_and_self_views_are_kept_but_not_counted() -> None:
+    """A bot's view and a look at one's own profile carry the reason why they do not count."""
+    assert accepted(userAgent=GOOGLEBOT).excluded == "bot"
+    assert accepted(userAgent=FIREFOX).excluded is None
+    assert accepted(viewerId="c0ffee").excluded == "self_view"
+    assert accepted(viewerId="c0ffee", userAgent=GOOGLEBOT).excluded == "self_view"
+    assert accepted(viewerId="somebody").excluded is None
+    assert accepted(userAgent=b"\xff\xfe broken").excluded is None
+
+
+def test_bot_filter_can_be_off() -> None:
+    """With ANALYTICS_EXCLUDE_BOTS=0 a bot's view counts."""
+    count_bots = Rules.at(NOW_MS, ledger_days=35, exclude_bots=False, secret=b"")
+    assert accepted(count_bots, userAgent=GOOGLEBOT).excluded is None
+
+
+def test_visitor_is_stored_as_a_keyed_hash() -> None:
+    """The visitor's id itself is never kept; its hash depends on the key, and without a key there is none."""
+    visitor = accepted(visitorId="v-1").visitor
+    assert visitor is not None and len(visitor) == 32
+    assert accepted(visitorId="v-1").visitor == visitor
+    assert accepted(visitorId="v-2").visitor != visitor
+    assert accepted(KEEP_ALL, visitorId="v-1").visitor is None
+
+
+@given(st.binary(max_size=40), st.lists(st.one_of(st.sampled_from(sorted(LIMITS)), st.binary(max_size=80)), max_size=24))
+def test_any_bytes_are_an_event_or_a_reason(entry_id: bytes, fields: list[bytes]) -> None:
+    """Whatever bytes come, the answer is an event or a reason, never an exception."""
+    assert isinstance(parse(entry_id, fields, RULES), (Event, Rejected))
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={name.decode(): st.one_of(st.none(), st.binary(max_size=70)) for name in sorted(LIMITS)},
+    )
+)
+def test_any_field_values_are_an_event_or_a_reason(changes: dict[str, bytes | None]) -> None:
+    """A good event with any value in any of its fields is still an event or a reason."""
+    assert isinstance(parse(ENTRY, entry(**changes), RULES), (Event, Rejected))

@@ -1,0 +1,146 @@
+"""The command line. Exit codes: 0 all is well, 1 something that was asked about does not hold, 2 a person must act first."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from worker.errors import AnalyticsError
+from worker.log import configure_logging
+from worker.settings import Settings, load_settings
+
+MUST_ACT = 2
+
+app = typer.Typer(
+    help="The analytics worker: from events in Redis to one PostgreSQL row a specialist and day.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class QueueName(StrEnum):
+    """The queues that a worker process can work on."""
+
+    ROLLUP = "rollup"
+    OPS = "ops"
+
+
+Lifeline = Annotated[int | None, typer.Option(hidden=True, help="File descriptor whose end means: the supervisor is gone.")]
+
+
+def main() -> None:
+    """Run the command line; an error on purpose is one line, never a traceback."""
+    try:
+        app()
+    except AnalyticsError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error[/] {error}", markup=True)
+        sys.exit(MUST_ACT)
+
+
+@app.command()
+def run() -> None:
+    """Run everything on this machine: the workers of both queues and the scheduler, restarted when they die."""
+    from worker.supervisor import run_supervisor
+
+    settings = _ready_settings()
+    raise typer.Exit(run_supervisor(settings))
+
+
+@app.command()
+def work(queue: QueueName, lifeline: Lifeline = None) -> None:
+    """Run one worker process for one queue."""
+    from jobs.work import run_worker
+    from worker.supervisor import watch_lifeline
+
+    settings = _ready_settings()
+    if lifeline is not None:
+        watch_lifeline(lifeline)
+    raise typer.Exit(run_worker(settings, queue.value))
+
+
+@app.command()
+def schedule(lifeline: Lifeline = None) -> None:
+    """Run the scheduler alone: it keeps the rollup jobs alive and starts what is due."""
+    from worker.scheduler import run_scheduler
+    from worker.supervisor import watch_lifeline
+
+    settings = _ready_settings()
+    if lifeline is not None:
+        watch_lifeline(lifeline)
+    run_scheduler(settings)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema that this version needs; nothing happens if it is there already."""
+    from worker.migrations import migrate as apply_migrations
+    from worker.migrations import migrations
+    from worker.store import connect_postgres
+
+    with connect_postgres(_settings(), "migrate") as connection:
+        applied = apply_migrations(connection, migrations())
+    for name in applied:
+        typer.echo(f"applied {name}")
+    if not applied:
+        typer.echo("nothing to do: all migrations are applied")
+
+
+@app.command()
+def verify() -> None:
+    """Check that the daily table is what the worker and the site expect; exit code 1 if something does not hold."""
+    from worker.verify import run_verify
+
+    raise typer.Exit(run_verify(_settings()))
+
+
+@app.command()
+def send(
+    file: Annotated[Path, typer.Argument(help="NDJSON, one event a line; - reads standard input.")],
+    rate: Annotated[float | None, typer.Option(help="Events a second; without it as fast as Redis takes them.")] = None,
+    shift_to_today: Annotated[bool, typer.Option(help="Move all times by whole days, so that the last day is today.")] = False,
+) -> None:
+    """Push events from a file into the stream, as the web tier would."""
+    from worker.producer import run_send
+
+    raise typer.Exit(run_send(_settings(), file, rate=rate, shift_to_today=shift_to_today))
+
+
+@app.command()
+def status(
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
+    watch: Annotated[bool, typer.Option(help="Draw it anew every second until Ctrl-C.")] = False,
+) -> None:
+    """Show position, lag, freshness, rate and books of each shard, dead letters, jobs and workers."""
+    from worker.status_view import run_status
+
+    raise typer.Exit(run_status(_settings(), as_json=json, watch=watch))
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
+    keep: Annotated[bool, typer.Option(help="Leave the servers and workers up, and say how to reach them.")] = False,
+) -> None:
+    """Show the whole thing with its own PostgreSQL and Redis: send a day of events, count it, check the books."""
+    from worker.demo import run_demo
+
+    raise typer.Exit(run_demo(file, keep=keep))
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def _ready_settings() -> Settings:
+    """Settings of a process that stays: both servers answer and the schema is there, or it does not start at all."""
+    from worker.ready import check_ready
+
+    settings = _settings()
+    check_ready(settings)
+    return settings

@@ -1,0 +1,130 @@
+"""`python -m worker status`: the facts of `worker.status` and of RQ, as tables or as JSON."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import redis
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from jobs.view import JobsView, jobs_and_workers
+from worker.settings import Settings, without_credentials
+from worker.status import Books, ShardStatus, Status, read_status
+from worker.store import Connection, connect_postgres
+from worker.stream import connect_redis, redis_errors
+
+
+def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
+    """Print the status once, or draw it anew every second until Ctrl-C.
+
+    Raises:
+        Stop: a URL is wrong, or the database is not migrated.
+        Retry: a server is away.
+    """
+    console = Console()
+    with connect_postgres(settings, "status") as connection, connect_redis(settings) as client:
+        if as_json:
+            print(json.dumps(_document(*_read(settings, connection, client)), default=str, indent=2))
+        elif watch:
+            with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+                try:
+                    while True:
+                        live.update(_tables(settings, *_read(settings, connection, client)), refresh=True)
+                except KeyboardInterrupt:
+                    return 0
+        else:
+            console.print(_tables(settings, *_read(settings, connection, client)))
+    return 0
+
+
+def _read(settings: Settings, connection: Connection, client: redis.Redis) -> tuple[Status, JobsView]:
+    status = read_status(settings, connection, client)
+    with redis_errors(settings):
+        return status, jobs_and_workers(client)
+
+
+def _document(status: Status, jobs: JobsView) -> dict[str, Any]:
+    return {
+        "shards": [
+            {
+                **asdict(shard),
+                "books": shard.books._asdict() if shard.books else None,
+                "books_balance": shard.balances,
+            }
+            for shard in status.shards
+        ],
+        "dead_letters": {dead.reason: dead.letters for dead in status.dead_letters},
+        "continuity": [event._asdict() for event in status.continuity],
+        "jobs": asdict(jobs),
+    }
+
+
+def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableType:
+    postgres = without_credentials(settings.database_url.get_secret_value())
+    parts: list[RenderableType] = [
+        Text(f"{postgres}  ·  {without_credentials(settings.redis_url.get_secret_value())}", style="dim"),
+        _shards_table(status),
+        _books_table(status),
+    ]
+    if status.dead_letters:
+        parts.append(_table("Dead letters", ("reason", "count", "latest"), status.dead_letters))
+    if status.continuity:
+        headings = ("when", "stream", "finding", "action", "lost")
+        parts.append(_table("Found wrong with the streams", headings, status.continuity))
+    parts.append(_table("Queues", ("queue", "waiting", "running", "failed"), [_values(queue) for queue in jobs.queues]))
+    if jobs.workers:
+        headings = ("worker", "queue", "state", "job", "heartbeat s ago")
+        parts.append(_table("Workers", headings, [_values(worker) for worker in jobs.workers]))
+    else:
+        parts.append(Text("no worker runs: start one with `python -m worker run`", style="bold red"))
+    return Group(*parts)
+
+
+def _values(view: Any) -> list[Any]:
+    return list(asdict(view).values())
+
+
+def _shards_table(status: Status) -> Table:
+    rows = [
+        (
+            shard.stream,
+            shard.position or "never read",
+            "not known yet" if shard.lag_entries is None else f"{shard.lag_entries:,}",
+            f"{shard.lag_s:.1f}",
+            _freshness(shard),
+            f"{shard.entries_per_s:,.0f}",
+            "–" if shard.books is None else f"{shard.books.committed_s_ago:.0f}",
+        )
+        for shard in status.shards
+    ]
+    headings = ("stream", "position", "lag entries", "lag s", "right as of", "entries/s", "last commit s ago")
+    return _table("Shards", headings, rows)
+
+
+def _freshness(shard: ShardStatus) -> str:
+    if shard.fresh_s is None:
+        return "–"
+    return "now" if shard.fresh_s == 0 else f"{shard.fresh_s:.1f} s ago"
+
+
+def _books_table(status: Status) -> Table:
+    headings = ("stream", "read", "=", "counted", "+ duplicates", "+ excluded", "+ dead", "lost unread", "")
+    return _table("Books", headings, [_books_row(shard, shard.books) for shard in status.shards if shard.books])
+
+
+def _books_row(shard: ShardStatus, books: Books) -> tuple[Any, ...]:
+    sums = (books.counted, books.duplicates, books.excluded, books.dead_lettered, books.lost)
+    verdict = Text("balance", style="green") if shard.balances else Text("DO NOT BALANCE", style="bold red")
+    return (books.stream, f"{books.entries_read:,}", "=", *(f"{number:,}" for number in sums), verdict)
+
+
+def _table(title: str, headings: tuple[str, ...], rows: Any) -> Table:
+    table = Table(*headings, title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*("–" if value is None else value if isinstance(value, Text) else str(value) for value in row))
+    return table
