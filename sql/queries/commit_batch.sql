@@ -37,7 +37,8 @@ increments AS (
            count(*) FILTER (WHERE type = 'profile_view' AND source = 'search')::integer AS search,
            count(*) FILTER (WHERE type = 'profile_view' AND source = 'direct')::integer AS direct,
            count(*) FILTER (WHERE type = 'profile_view' AND source = 'other')::integer AS other
-    FROM (SELECT * FROM ledgered WHERE excluded IS NULL OFFSET 0) AS counted
+    FROM ledgered
+    WHERE excluded IS NULL
     GROUP BY 1, 2
 ),
 rolled_up AS (
@@ -48,7 +49,7 @@ rolled_up AS (
            analytics.sources(catalog, search, direct, other),
            analytics.conversion_rate(contact_views, profile_views), now() AT TIME ZONE 'UTC'
     FROM increments
-    ORDER BY specialist_id, date
+    ORDER BY specialist_id COLLATE "C", date  -- one order in every database, and no sort of all events for the grouping
     ON CONFLICT ("specialistId", "date") DO UPDATE SET
         "profileViews" = daily."profileViews" + excluded."profileViews",
         "contactViews" = daily."contactViews" + excluded."contactViews",

@@ -1,0 +1,74 @@
+"""The README says what the code does."""
+
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+from pydantic import AliasChoices
+from typer.main import get_command
+
+from worker.cli import app
+from worker.events import LIMITS, Reason
+from worker.settings import Settings
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    return README.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of a section's table, without its two heading lines."""
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def test_settings() -> None:
+    """The table of settings has every setting, with its default and its meaning, and nothing else."""
+    documented = {row[0].strip("`"): (row[1], row[2]) for row in rows(section("Settings"))}
+    expected = {}
+    for field in Settings.model_fields.values():
+        alias = field.validation_alias
+        name = str(alias.choices[0]) if isinstance(alias, AliasChoices) else str(alias)
+        default = field.default
+        if field.is_required() or default is None:
+            shown = "–"
+        elif isinstance(default, (bool, float)):
+            shown = f"`{int(default)}`"
+        else:
+            shown = f"`{default}`"
+        expected[name] = (shown, field.description)
+    assert documented == expected
+
+
+def test_commands() -> None:
+    """The table of commands has every command, and nothing else."""
+    documented = {word for row in rows(section("Commands")) for word in re.findall(r"`(\w+)", row[0])}
+    assert documented == set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_options() -> None:
+    """Every visible option of a command is in its row."""
+    documented = {re.findall(r"`(\w+)", row[0])[0]: row[1] for row in rows(section("Commands"))}
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not parameter.hidden and parameter.name != "help":
+                assert max(parameter.opts, key=len) in documented[name]
+
+
+def test_contract() -> None:
+    """The table of fields has every field of the contract, and the text every reason of a dead letter."""
+    text = section("Sending events")
+    assert {row[0].strip("`") for row in rows(text)} == {name.decode() for name in LIMITS}
+    for reason in Reason:
+        assert f"`{reason.value}`" in text
+
+
+@pytest.mark.parametrize("shards", [4])
+def test_shard_example(shards: int) -> None:
+    """The example of a shard is right."""
+    checksum = zlib.crc32(b"c0ffee")
+    assert f'CRC-32("c0ffee") = {checksum}' in README
+    assert f"analytics:events:{{{checksum % shards}}}" in README
