@@ -12,7 +12,7 @@ from worker.events import DAY_MS, Event, Rejected
 class Batch:
     """Entries that follow a position, parsed.
 
-    The events are kept as array texts: a tenth of the memory of 50,000 event objects, and what PostgreSQL reads fastest.
+    The events are kept as array texts: a tenth of the memory of 50,000 event objects, and PostgreSQL reads them fast.
     """
 
     def __init__(self, read_after: Position) -> None:

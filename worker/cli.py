@@ -1,4 +1,7 @@
-"""The command line. Exit codes: 0 all is well, 1 something that was asked about does not hold, 2 a person must act first."""
+"""The command line.
+
+Exit codes: 0 all is well, 1 something that was asked about does not hold, 2 a person must act first.
+"""
 
 import sys
 from enum import StrEnum
@@ -29,7 +32,7 @@ class QueueName(StrEnum):
     OPS = "ops"
 
 
-Lifeline = Annotated[int | None, typer.Option(hidden=True, help="File descriptor whose end means: the supervisor is gone.")]
+Lifeline = Annotated[int | None, typer.Option(hidden=True, help="Descriptor whose end means: no supervisor any more.")]
 
 
 def main() -> None:
@@ -101,7 +104,7 @@ def verify() -> None:
 def send(
     file: Annotated[Path, typer.Argument(help="NDJSON, one event a line; - reads standard input.")],
     rate: Annotated[float | None, typer.Option(help="Events a second; without it as fast as Redis takes them.")] = None,
-    shift_to_today: Annotated[bool, typer.Option(help="Move all times by whole days, so that the last day is today.")] = False,
+    shift_to_today: Annotated[bool, typer.Option(help="Move all times by whole days: the last day is today.")] = False,
 ) -> None:
     """Push events from a file into the stream, as the web tier would."""
     from worker.producer import run_send

@@ -95,8 +95,8 @@ def judge(position: Position, facts: StreamFacts, entries_read: int, reached_end
         # Exact whoever deleted what: all that was ever added, less what had been read, less what is read now.
         missing = facts.entries_added - ordinal - entries_read
         if missing > 0:
-            trimmed = facts.first is None or facts.first > position.last_id
-            return Lost("trimmed_unread" if trimmed and facts.max_deleted <= position.last_id else "deleted_unread", missing)
+            trimmed = (facts.first is None or facts.first > position.last_id) and facts.max_deleted <= position.last_id
+            return Lost("trimmed_unread" if trimmed else "deleted_unread", missing)
     elif facts.first is not None and facts.first > position.last_id and facts.max_deleted == BEGINNING:
         missing = facts.ordinal_before_first - ordinal
         if missing > 0:

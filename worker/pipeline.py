@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from worker import store
@@ -69,8 +69,11 @@ def run_shard(settings: Settings, shard: int, should_stop: Callable[[], bool]) -
 
 @contextmanager
 def opened(settings: Settings, shard: int, report: Report) -> Iterator["Rollup"]:
-    """A shard's rollup with its connections, and no garbage collection while it lives: looking through a batch's many
-    small objects costs a drain up to half its rate, and the loop makes no cycles that could pile up."""
+    """A shard's rollup with its connections, and no garbage collection while it lives.
+
+    Looking through a batch's many small objects would cost a drain up to half its rate, and the loop makes no cycles
+    that could pile up.
+    """
     with ExitStack() as resources:
         rollup = Rollup(settings, shard, report, resources)
         gc.disable()
@@ -95,7 +98,8 @@ class Rollup:
         self.settings = settings
         self.shard = shard
         self.report = report
-        self.reader = StreamReader(resources.enter_context(connect_redis(settings)), settings, settings.stream_keys[shard])
+        client = resources.enter_context(connect_redis(settings))
+        self.reader = StreamReader(client, settings, settings.stream_keys[shard])
         self.writer = resources.enter_context(store.connect_postgres(settings, f"rollup {shard}"))
         self.lookup = resources.enter_context(store.connect_postgres(settings, f"rollup {shard} lookup"))
         self.background = resources.enter_context(ThreadPoolExecutor(max_workers=1))
@@ -217,10 +221,7 @@ class Rollup:
     def _heal(self, verdict: Lost | Restarted, page: Page) -> None:
         """Record what is wrong with the stream, and put the position where reading can go on."""
         if isinstance(verdict, Lost):
-            assert self.position.ordinal is not None  # noqa: S101 - a loss is only ever counted from a known ordinal
-            moved = Position(
-                self.position.stream, self.position.epoch, self.position.last_id, self.position.ordinal + verdict.count
-            )
+            moved = replace(self.position, ordinal=(self.position.ordinal or 0) + verdict.count)
             log.error("entries lost", shard=self.shard, verdict=verdict.verdict, lost=verdict.count)
         else:
             moved = rewound(self.position, page.facts, round(self.settings.rewind_minutes * 60_000))

@@ -45,10 +45,16 @@ class Settings(BaseSettings):
         description="key of the event stream, or its stem when there is more than one shard",
     )
     shards: int = Field(
-        1, validation_alias="ANALYTICS_SHARDS", ge=1, le=1024, description="number of streams that events are spread over"
+        1,
+        validation_alias="ANALYTICS_SHARDS",
+        ge=1,
+        le=1024,
+        description="number of streams that events are spread over",
     )
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
-        "UTC", validation_alias="ANALYTICS_TIME_ZONE", description="IANA name of the zone whose midnight divides the days"
+        "UTC",
+        validation_alias="ANALYTICS_TIME_ZONE",
+        description="IANA name of the zone whose midnight divides the days",
     )
     ledger_days: int = Field(
         35,
@@ -64,7 +70,9 @@ class Settings(BaseSettings):
         description="hours that committed entries stay in the stream, so that a restored database can read them again",
     )
     exclude_bots: bool = Field(
-        True, validation_alias="ANALYTICS_EXCLUDE_BOTS", description="keep bots' views in the ledger without counting them"
+        True,
+        validation_alias="ANALYTICS_EXCLUDE_BOTS",
+        description="keep bots' views in the ledger without counting them",
     )
     secret: SecretStr | None = Field(
         None,
@@ -83,7 +91,7 @@ class Settings(BaseSettings):
         validation_alias="ANALYTICS_LINGER_MS",
         ge=0,
         le=60_000,
-        description="milliseconds to let entries gather after the first: more waits longer and costs less processor time",
+        description="milliseconds to let entries gather after the first: fresh numbers against processor time",
     )
     rewind_minutes: float = Field(
         10.0,

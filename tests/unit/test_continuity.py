@@ -2,7 +2,18 @@
 
 import pytest
 
-from worker.continuity import BEGINNING, EntryId, Lost, Position, Restarted, StreamFacts, Verdict, beginning, judge, rewound
+from worker.continuity import (
+    BEGINNING,
+    EntryId,
+    Lost,
+    Position,
+    Restarted,
+    StreamFacts,
+    Verdict,
+    beginning,
+    judge,
+    rewound,
+)
 
 READ_UP_TO = EntryId(1000, 0)
 POSITION = Position("s", "epoch-1", READ_UP_TO, 100)
@@ -65,7 +76,7 @@ def test_beginning() -> None:
 
 
 def test_rewind_goes_back_by_time() -> None:
-    """A rewind goes back from the older of the two ends, under the new epoch, and does not claim to know the ordinal."""
+    """A rewind goes back from the older of the two ends, under the new epoch, and claims to know no ordinal."""
     assert rewound(POSITION, facts(epoch="epoch-2"), 300) == Position("s", "epoch-2", EntryId(700, 0), None)
     assert rewound(POSITION, facts(epoch="epoch-2", last_generated=EntryId(900, 0)), 300).last_id == EntryId(600, 0)
 

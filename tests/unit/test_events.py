@@ -25,17 +25,21 @@ def entry(**changes: str | bytes | None) -> list[bytes]:
         "occurredAt": str(NOW_MS - 1000),
     }
     fields |= changes
-    pairs = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in fields.items() if value is not None]
+    pairs = [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in fields.items()
+        if value is not None
+    ]
     return [part for pair in pairs for part in pair]
 
 
-def accepted(rules: Rules = RULES, **changes: str | bytes | None) -> Event:
+def accepted(rules: Rules = RULES, /, **changes: str | bytes | None) -> Event:
     verdict = parse(ENTRY, entry(**changes), rules)
     assert isinstance(verdict, Event), verdict
     return verdict
 
 
-def rejected(rules: Rules = RULES, **changes: str | bytes | None) -> Reason:
+def rejected(rules: Rules = RULES, /, **changes: str | bytes | None) -> Reason:
     verdict = parse(ENTRY, entry(**changes), rules)
     assert isinstance(verdict, Rejected), verdict
     return verdict.reason
@@ -45,7 +49,15 @@ def test_good_event() -> None:
     """A complete event is taken as it is."""
     event = accepted(source="catalog", type="contact_view", contactType="phone")
     assert event == Event(
-        "0b0e7f7a-6b53-4f0e-8a3c-111111111111", NOW_MS - 1000, "c0ffee", "contact_view", "catalog", "phone", None, None, ENTRY.decode()
+        "0b0e7f7a-6b53-4f0e-8a3c-111111111111",
+        NOW_MS - 1000,
+        "c0ffee",
+        "contact_view",
+        "catalog",
+        "phone",
+        None,
+        None,
+        ENTRY.decode(),
     )
 
 
@@ -103,7 +115,15 @@ def test_entry_without_fields() -> None:
 
 @pytest.mark.parametrize(
     ("source", "counted_under"),
-    [("catalog", "catalog"), ("search", "search"), ("direct", "direct"), (None, "direct"), ("", "direct"), ("referral", "other"), ("CATALOG", "other")],
+    [
+        ("catalog", "catalog"),
+        ("search", "search"),
+        ("direct", "direct"),
+        (None, "direct"),
+        ("", "direct"),
+        ("referral", "other"),
+        ("CATALOG", "other"),
+    ],
 )
 def test_sources(source: str | None, counted_under: str) -> None:
     """A missing source is direct, one that nobody knows is other."""
@@ -112,7 +132,13 @@ def test_sources(source: str | None, counted_under: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["2026-11-20T12:00:00Z", "2026-11-20T13:00:00+01:00", "2026-11-20T12:00:00.000Z", "2026-11-20T07:00:00-05:00", "1795176000000"],
+    [
+        "2026-11-20T12:00:00Z",
+        "2026-11-20T13:00:00+01:00",
+        "2026-11-20T12:00:00.000Z",
+        "2026-11-20T07:00:00-05:00",
+        "1795176000000",
+    ],
 )
 def test_times(text: str) -> None:
     """Epoch milliseconds and ISO 8601 with an offset say the same moment."""
@@ -137,10 +163,13 @@ def test_keep_all_accepts_any_age() -> None:
 
 
 def test_event_id_is_derived() -> None:
-    """Without an event id, the same entry gives the same UUID each time, and other content or another entry another one."""
+    """Without an event id the same entry always gives the same UUID; other content or another entry another one."""
     fields = entry(eventId=None)
     first, again = parse(ENTRY, fields, RULES), parse(ENTRY, list(fields), RULES)
-    elsewhere, other = parse(b"1795300000000-8", fields, RULES), parse(ENTRY, entry(eventId=None, source="search"), RULES)
+    elsewhere, other = (
+        parse(b"1795300000000-8", fields, RULES),
+        parse(ENTRY, entry(eventId=None, source="search"), RULES),
+    )
     assert isinstance(first, Event) and isinstance(elsewhere, Event) and isinstance(other, Event)
     assert first == again
     assert len({first.event_id, elsewhere.event_id, other.event_id}) == 3
@@ -172,7 +201,9 @@ def test_visitor_is_stored_as_a_keyed_hash() -> None:
     assert accepted(KEEP_ALL, visitorId="v-1").visitor is None
 
 
-@given(st.binary(max_size=40), st.lists(st.one_of(st.sampled_from(sorted(LIMITS)), st.binary(max_size=80)), max_size=24))
+@given(
+    st.binary(max_size=40), st.lists(st.one_of(st.sampled_from(sorted(LIMITS)), st.binary(max_size=80)), max_size=24)
+)
 def test_any_bytes_are_an_event_or_a_reason(entry_id: bytes, fields: list[bytes]) -> None:
     """Whatever bytes come, the answer is an event or a reason, never an exception."""
     assert isinstance(parse(entry_id, fields, RULES), (Event, Rejected))

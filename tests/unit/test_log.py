@@ -7,7 +7,7 @@ import pytest
 
 from worker.log import configure_logging, get_logger
 
-PASSWORD = "geheim"  # noqa: S105
+PASSWORD = "geheim"
 URL = f"redis://user:{PASSWORD}@host:6379/0"
 
 

@@ -41,7 +41,9 @@ def test_a_queued_rollup_is_not_missed() -> None:
 def test_a_heartbeat_that_moves_is_alive_on_any_clock() -> None:
     """A heartbeat is held against the one before, not against our clock; standing still is being missed."""
     pulse = Pulse().next(0, ALIVE)
+    assert pulse.moved
     assert pulse.missed == 0
+    assert not pulse.next(0, ALIVE).moved
     assert pulse.next(0, ALIVE).next(0, ALIVE).missed == 2
     assert pulse.next(0, {"rollup-0:a": 101.0}).missed == 0
     assert pulse.next(0, {"rollup-0:b": 7.0}).missed == 0

@@ -1,0 +1,383 @@
+"""From the stream to the committed row, with real servers."""
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from threading import Thread
+from typing import Any, cast
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+
+from tests.support import add_specialists, settings_with
+from worker import store
+from worker.batch import Batch
+from worker.continuity import EntryId, Position
+from worker.errors import Conflict
+from worker.pipeline import opened, run_shard
+from worker.report import Report
+from worker.settings import Settings
+from worker.store import Connection
+from worker.stream import connect_redis, read_backlog
+
+TODAY = datetime.now(UTC).date()
+NOON = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp() * 1000)
+"""A moment of today that is never in the future: its beginning."""
+
+
+def position_of(connection: Connection) -> str | None:
+    row = connection.execute("SELECT max(last_id) FROM analytics.stream_position").fetchone()
+    assert row is not None
+    return cast("str | None", row[0])
+
+
+def drain(settings: Settings, shard: int = 0) -> None:
+    """Read and count what is in the stream, by the worker's own loop."""
+    stream = settings.stream_keys[shard]
+    with connect_redis(settings) as client, store.connect_postgres(settings, "test") as connection:
+
+        def all_is_read() -> bool:
+            position = store.load_position(connection, stream)
+            backlog = read_backlog(client, settings, stream, position)
+            return position is not None and backlog.oldest_age_s is None and backlog.entries == 0
+
+        run_shard(settings, shard, all_is_read)
+
+
+def event(specialist: str = "anna", **changes: Any) -> dict[Any, Any]:
+    fields: dict[Any, Any] = {
+        "type": "profile_view",
+        "specialistId": specialist,
+        "eventId": str(uuid4()),
+        "occurredAt": NOON,
+        "source": "catalog",
+    }
+    return {name: value for name, value in (fields | changes).items() if value is not None}
+
+
+def add(client: redis.Redis, *events: dict[Any, Any], stream: str = "analytics:events") -> None:
+    for fields in events:
+        client.xadd(stream, fields)
+
+
+def daily(connection: Connection) -> dict[tuple[str, date], tuple[int, int]]:
+    """Profile and contact views by specialist and date."""
+    rows = connection.execute(
+        'SELECT "specialistId", date, "profileViews", "contactViews" FROM "SpecialistAnalyticsDaily"'
+    )
+    return {(specialist, day): (profile, contact) for specialist, day, profile, contact in rows}
+
+
+def books(connection: Connection) -> tuple[int, ...]:
+    """Read, counted, duplicates, excluded, dead-lettered; all streams together."""
+    row = connection.execute(
+        "SELECT sum(entries_read), sum(counted), sum(duplicates), sum(excluded), sum(dead_lettered)"
+        " FROM analytics.stream_position"
+    ).fetchone()
+    assert row is not None
+    return tuple(int(number or 0) for number in row)
+
+
+def dead(connection: Connection) -> list[tuple[str, list[list[Any]]]]:
+    """Reason and fields of the dead letters, in order."""
+    return connection.execute("SELECT reason, fields FROM analytics.dead_letter ORDER BY id").fetchall()
+
+
+@pytest.fixture(autouse=True)
+def _specialists(connection: Connection) -> None:
+    add_specialists(connection, ["anna", "boris", "null"])
+
+
+def test_events_become_the_right_row(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Views, contacts, sources and rates of a day stand in one row, and a second batch adds to them."""
+    add(
+        client,
+        event(),
+        event(source="search"),
+        event(source="referral"),
+        event(type="contact_view", contactType="phone"),
+    )
+    drain(settings)
+    add(client, event(source=None), event(type="contact_view", source=None))
+    drain(settings)
+    row = connection.execute(
+        'SELECT "specialistId", date, "profileViews", "contactViews", "sources", "conversionRateProfileToContact",'
+        ' "conversionRateContactToRequest", "consultationRequests" FROM "SpecialistAnalyticsDaily"'
+    ).fetchall()
+    assert row == [("anna", TODAY, 4, 2, {"catalog": 1, "search": 1, "direct": 1, "other": 1}, 50.0, 0.0, 0)]
+    assert books(connection) == (6, 6, 0, 0, 0)
+
+
+def test_rates_follow_when_outcomes_are_there(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A row that already has requests and orders keeps them, and its rates are computed anew."""
+    connection.execute(
+        'INSERT INTO "SpecialistAnalyticsDaily" (id, "specialistId", date, "contactViews", "consultationRequests",'
+        """ orders, "updatedAt") VALUES ('x', 'anna', %s, 1, 2, 1, now())""",
+        [TODAY],
+    )
+    add(client, *(event() for _ in range(6)), event(type="contact_view"), event(type="contact_view"))
+    drain(settings)
+    row = connection.execute(
+        'SELECT id, "profileViews", "contactViews", "consultationRequests", orders, sources,'
+        ' "conversionRateProfileToContact", "conversionRateContactToRequest" FROM "SpecialistAnalyticsDaily"'
+    ).fetchone()
+    assert row == ("x", 6, 3, 2, 1, {"catalog": 6, "search": 0, "direct": 0, "other": 0}, 50.0, 66.7)
+
+
+def test_the_zone_decides_the_day(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """An hour before midnight in UTC is the next day in Berlin."""
+    yesterday_late = NOON - 3_600_000 // 2
+    add(client, event(occurredAt=yesterday_late))
+    drain(settings_with(settings, ANALYTICS_TIME_ZONE="Europe/Berlin"))
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+    day = connection.execute("SELECT day FROM analytics.event").fetchone()
+    assert day == (TODAY - timedelta(days=1),), "the ledger keeps UTC days"
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"type": None}, "missing_type"),
+        ({"type": "page_view"}, "unknown_type"),
+        ({"specialistId": None}, "missing_specialist"),
+        ({"specialistId": ""}, "missing_specialist"),
+        ({"specialistId": "a" * 65}, "field_too_long"),
+        ({"specialistId": "an na"}, "bad_specialist"),
+        ({"specialistId": "nobody"}, "unknown_specialist"),
+        ({"eventId": "1"}, "bad_event_id"),
+        ({"occurredAt": "soon"}, "bad_time"),
+        ({"occurredAt": 1_431_857_114_000}, "too_old"),
+        ({"occurredAt": 4_102_444_800_000}, "in_the_future"),
+        ({"userAgent": "x" * 1_000_000}, "field_too_long"),
+        ({"contactType": b"\x00\xff\xfe"}, "bad_text"),
+        ({"v": "2"}, "unknown_version"),
+    ],
+)
+def test_a_bad_event_is_buried_and_the_good_ones_count(
+    settings: Settings, connection: Connection, client: redis.Redis, bad: dict[str, Any], reason: str
+) -> None:
+    """Each kind of bad event is buried with its reason and original fields; the good ones around it count."""
+    broken = event(**bad)
+    add(client, event(), broken, event())
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (2, 0)}
+    [(found, fields)] = dead(connection)
+    assert found == reason
+    assert {name: decoded(value) for name, value in fields} == {
+        name: value.decode("latin-1") if isinstance(value, bytes) else str(value) for name, value in broken.items()
+    }
+    assert books(connection) == (3, 2, 0, 0, 1)
+
+
+def decoded(value: Any) -> str:
+    return b64decode(value["base64"]).decode("latin-1") if isinstance(value, dict) else value
+
+
+def test_binary_garbage(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Names and values of any bytes are kept without loss, and do not stop the batch."""
+    add(client, {b"\x00\xff": b"\xfe" * 100, b"": b""}, event())
+    drain(settings)
+    [(reason, fields)] = dead(connection)
+    assert reason == "missing_type"
+    assert [[decoded(name), decoded(value)] for name, value in fields] == [["\x00\xff", "\xfe" * 100], ["", ""]]
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+
+
+def test_a_batch_of_nothing_but_bad_events(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """When every entry is bad, all are buried and reading goes on."""
+    add(client, *({"type": "nonsense", "n": number} for number in range(500)))
+    drain(settings)
+    assert books(connection) == (500, 0, 0, 0, 500)
+    add(client, event())
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+
+
+def test_an_unknown_specialist_counts_once_he_exists(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """The same event, sent again after the profile was made, counts."""
+    early = event("newcomer")
+    add(client, early)
+    drain(settings)
+    add_specialists(connection, ["newcomer"])
+    add(client, early)
+    drain(settings)
+    assert daily(connection) == {("newcomer", TODAY): (1, 0)}
+    assert books(connection) == (2, 1, 0, 0, 1)
+
+
+@pytest.mark.parametrize("between", [lambda settings: None, drain], ids=["one batch", "two batches"])
+def test_a_repeat_counts_once(
+    settings: Settings, connection: Connection, client: redis.Redis, between: Callable[[Settings], None]
+) -> None:
+    """An event that was sent twice counts once, whether both came in one batch or in two."""
+    twice = event()
+    add(client, twice)
+    between(settings)
+    add(client, twice)
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+    assert books(connection) == (2, 1, 1, 0, 0)
+
+
+def test_a_repeat_in_another_shard_counts_once(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The same event in two shards counts once."""
+    both = settings_with(settings, ANALYTICS_SHARDS="2")
+    twice = event()
+    for shard, stream in enumerate(both.stream_keys):
+        add(client, twice, stream=stream)
+        drain(both, shard)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+    assert books(connection) == (2, 1, 1, 0, 0)
+
+
+def test_bots_and_self_views_are_in_the_ledger_only(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """A bot's view and a look at one's own profile are kept with their reason and do not count."""
+    add(client, event(userAgent="Googlebot/2.1 (+http://www.google.com/bot.html)"), event(viewerId="anna"), event())
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+    kept = connection.execute("SELECT excluded, count(*) FROM analytics.event GROUP BY 1 ORDER BY 1").fetchall()
+    assert kept == [("bot", 1), ("self_view", 1), (None, 1)]
+    assert books(connection) == (3, 1, 0, 2, 0)
+
+
+def test_a_specialist_called_null(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The id null is an id, and a contact type may hold quotes, commas and braces."""
+    add(client, event("null", type="contact_view", contactType='a"b\\c,{NULL}'))
+    drain(settings)
+    assert daily(connection) == {("null", TODAY): (0, 1)}
+    assert connection.execute("SELECT contact_type FROM analytics.event").fetchone() == ('a"b\\c,{NULL}',)
+
+
+def test_the_visitor_is_not_stored_in_the_clear(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """Only a hash of the visitor's id gets into the database, and the same visitor has the same hash."""
+    secret = settings_with(settings, ANALYTICS_SECRET="a key of the test")
+    add(client, event(visitorId="visitor-1"), event("boris", visitorId="visitor-1"), event(visitorId="visitor-2"))
+    drain(secret)
+    assert connection.execute("SELECT count(DISTINCT visitor), count(visitor) FROM analytics.event").fetchone() == (
+        2,
+        3,
+    )
+
+
+def test_a_specialist_deleted_in_between(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """If a specialist known a moment ago is gone, his events are buried and all others still count."""
+    with opened(settings, 0, Report(0)) as rollup:
+        rollup.specialists = {"anna", "gone"}
+        add(client, event(), event("gone"))
+        with pytest.raises(Conflict):
+            rollup.run(lambda: position_of(connection) is not None and position_of(connection) != "0-0", lambda: None)
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+    assert [reason for reason, _ in dead(connection)] == ["unknown_specialist"]
+
+
+def test_who_comes_second_changes_nothing(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A batch read from a position that somebody else has moved meanwhile is refused as a whole."""
+    add(client, event())
+    drain(settings)
+    before = books(connection)
+    late = Batch(Position("analytics:events", "another epoch", EntryId(0, 0), 0))
+    late.add(EntryId(1, 0), [], [])
+    with pytest.raises(Conflict):
+        store.commit_batch(connection, late, 0, "UTC")
+    assert books(connection) == before
+
+
+def test_two_readers_of_one_shard(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Two rollups of the same shard at once count every event once."""
+    events = [event(("anna", "boris")[number % 2]) for number in range(4_000)]
+    small = settings_with(settings, ANALYTICS_BATCH_ENTRIES="50")
+
+    def done() -> bool:
+        return read_count() >= len(events)
+
+    def read_count() -> int:
+        with psycopg.connect(settings.database_url.get_secret_value()) as own:
+            row = own.execute("SELECT coalesce(sum(entries_read), 0) FROM analytics.stream_position").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    add(client, *events)
+    readers = [Thread(target=run_shard, args=(small, 0, done)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert daily(connection) == {("anna", TODAY): (2_000, 0), ("boris", TODAY): (2_000, 0)}
+    assert books(connection) == (4_000, 4_000, 0, 0, 0)
+
+
+def findings(connection: Connection) -> list[tuple[str, str, int | None]]:
+    rows = connection.execute("SELECT verdict, action, lost FROM analytics.continuity_event ORDER BY id").fetchall()
+    return rows
+
+
+def test_loss_by_trimming_is_recorded(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """If a stranger trims entries before they were read, their exact number is recorded and reading goes on."""
+    add(client, *(event() for _ in range(5)))
+    drain(settings)
+    add(client, *(event() for _ in range(10)))
+    client.xtrim("analytics:events", maxlen=3, approximate=False)
+    drain(settings)
+    assert findings(connection) == [("trimmed_unread", "went_on", 7)]
+    assert daily(connection) == {("anna", TODAY): (8, 0)}
+    assert connection.execute("SELECT lost, ordinal FROM analytics.stream_position").fetchone() == (7, 15)
+
+
+def test_deletion_of_an_unread_entry_is_recorded(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """If a stranger deletes an entry before it was read, that is recorded too."""
+    add(client, event())
+    drain(settings)
+    doomed = client.xadd("analytics:events", event())
+    add(client, event())
+    client.xdel("analytics:events", doomed)
+    drain(settings)
+    assert findings(connection) == [("deleted_unread", "went_on", 1)]
+    assert daily(connection) == {("anna", TODAY): (2, 0)}
+
+
+def test_a_flushed_stream_begins_anew(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """After FLUSHALL what was counted stays, the new stream is read from its beginning, and the books still balance."""
+    add(client, *(event() for _ in range(5)))
+    drain(settings)
+    client.flushall()
+    repeated = event("boris")
+    add(client, repeated, repeated)
+    drain(settings)
+    assert [verdict for verdict, _, _ in findings(connection)] in (["went_back"], ["emptied"])
+    assert daily(connection) == {("anna", TODAY): (5, 0), ("boris", TODAY): (1, 0)}
+    assert books(connection) == (7, 6, 1, 0, 0)
+
+
+def test_only_committed_and_old_entries_are_trimmed(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """With a retention of an hour, entries that are older than that before the position go, the others stay."""
+    now_ms = int(time.time() * 1000)
+    for number in range(300):
+        client.xadd("analytics:events", event(), id=f"{now_ms - 7_200_000 + number}-0")
+    add(client, *(event() for _ in range(100)))
+    drain(settings_with(settings, ANALYTICS_STREAM_RETENTION_HOURS="1"))
+    assert daily(connection) == {("anna", TODAY): (400, 0)}
+    assert 100 <= client.xlen("analytics:events") < 200, "whole nodes of up to 100 entries are trimmed"
+
+
+def test_dead_letters_are_json(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """An operator can read a dead letter in psql: names and values in their order."""
+    add(client, {"type": "x", "specialistId": "анна"})
+    drain(settings)
+    text = connection.execute("SELECT fields::text FROM analytics.dead_letter").fetchone()
+    assert text is not None
+    assert json.loads(text[0]) == [["type", "x"], ["specialistId", "анна"]]
