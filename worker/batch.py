@@ -1,6 +1,7 @@
-"""One micro-batch on its way to `commit_batch.sql`: its columns as the array texts that are sent. Pure."""
+"""One micro-batch on its way to `commit_batch.sql`: its columns as the array parameters that are sent. Pure."""
 
 import json
+import struct
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +9,18 @@ from typing import Any
 from worker.continuity import EntryId, Position, StreamFacts
 from worker.events import DAY_MS, Event, Rejected
 
+UUID_OID = 2950
+
+
+class UuidArray(bytes):
+    """A `uuid[]` in PostgreSQL's binary format. Reading a UUID's text would cost the server six times as much."""
+
 
 class Batch:
     """Entries that follow a position, parsed.
 
-    The events are kept as array texts: a tenth of the memory of 50,000 event objects, and PostgreSQL reads them fast.
+    The events are kept as pieces of array parameters: a tenth of the memory of 50,000 event objects, and made while
+    PostgreSQL still works on the batch before.
     """
 
     def __init__(self, read_after: Position) -> None:
@@ -25,14 +33,23 @@ class Batch:
         self.days: set[int] = set()
         """UTC days of the events, counted from 1970-01-01."""
         self.rejected: list[Rejected] = []
-        self._columns: tuple[list[str], ...] = tuple([] for _ in Event._fields)
+        self._events = 0
+        self._event_ids: list[bytes] = []
+        self._texts: dict[str, list[str]] = {name: [] for name in _ARRAY_ITEMS}
+        self._with_values: set[str] = set()
 
     def add(self, last_id: EntryId, events: Sequence[Event], rejected: Sequence[Rejected]) -> None:
         """Take in what the entries up to `last_id` were parsed to."""
-        for texts, name, values in zip(self._columns, Event._fields, zip(*events, strict=True), strict=False):
-            texts.append(_ARRAY_ITEMS[name](values))
-        self.days |= {event.occurred_ms // DAY_MS for event in events}
+        if events:
+            columns = dict(zip(Event._fields, zip(*events, strict=True), strict=True))
+            self._event_ids.append(_binary_uuids(columns["event_id"]))
+            self.days |= {occurred_ms // DAY_MS for occurred_ms in columns["occurred_ms"]}
+            for name, items in _ARRAY_ITEMS.items():
+                self._texts[name].append(items(columns[name]))
+                if any(columns[name]):
+                    self._with_values.add(name)
         self.rejected += rejected
+        self._events += len(events)
         entries = len(events) + len(rejected)
         self.entries += entries
         before = self.after
@@ -45,31 +62,39 @@ class Batch:
         self.after = Position(self.after.stream, self.after.epoch, self.after.last_id, facts.entries_added)
 
     def parameters(self, shard: int, time_zone: str) -> dict[str, Any]:
-        """What `commit_batch.sql` wants to know."""
-        arrays = ("{" + ",".join(texts) + "}" for texts in self._columns)
-        event_ids, occurred_ms, specialist_ids, types, sources, contact_types, visitors, exclusions, entry_ids = arrays
+        """What `commit_batch.sql` wants to know; each array is named as its column of the ledger."""
         return {
             "stream": self.read_after.stream,
             "epoch": self.read_after.epoch,
             "read_after": str(self.read_after.last_id),
             "shard": shard,
             "time_zone": time_zone,
-            "event_ids": event_ids,
-            "occurred_ms": occurred_ms,
-            "specialist_ids": specialist_ids,
-            "types": types,
-            "sources": sources,
-            "contact_types": contact_types,
-            "visitors": visitors,
-            "exclusions": exclusions,
-            "entry_ids": entry_ids,
-            "dead_entry_ids": [rejected.entry_id for rejected in self.rejected],
-            "dead_reasons": [rejected.reason.value for rejected in self.rejected],
+            "event_id": UuidArray(_array_header(UUID_OID, self._events) + b"".join(self._event_ids)),
+            **{name: self._array(name) for name in self._texts},
+            "dead_entry_id": [rejected.entry_id for rejected in self.rejected],
+            "dead_reason": [rejected.reason.value for rejected in self.rejected],
             "dead_fields": [fields_as_json(rejected.fields) for rejected in self.rejected],
             "last_id": str(self.after.last_id),
             "ordinal": self.after.ordinal,
             "entries": self.entries,
         }
+
+    def _array(self, name: str) -> str:
+        """An array's text; a column without any value is an empty one, which `unnest` fills up with NULL."""
+        return "{" + ",".join(self._texts[name]) + "}" if name in self._with_values else "{}"
+
+
+def _binary_uuids(ids: Sequence[str]) -> bytes:
+    """The elements of a binary `uuid[]`, each behind its length of 16 bytes."""
+    length = "00000010"
+    return bytes.fromhex((length + length.join(ids)).replace("-", ""))
+
+
+def _array_header(oid: int, length: int) -> bytes:
+    """What stands before the elements of a one-dimensional array without NULL (array_recv in PostgreSQL's source)."""
+    dimensions, has_null, lower_bound = (1 if length else 0), 0, 1
+    head = struct.pack(">iiI", dimensions, has_null, oid)
+    return head + struct.pack(">ii", length, lower_bound) if length else head
 
 
 def _plain(values: Sequence[Any]) -> str:
@@ -78,7 +103,7 @@ def _plain(values: Sequence[Any]) -> str:
 
 
 def _in_quotes(values: Sequence[str]) -> str:
-    """The same, for items that may be the word null: without quotes PostgreSQL would read that as no value."""
+    """The same for text, which could be the word null; besides, PostgreSQL reads it faster in quotes."""
     return '"' + '","'.join(values) + '"'
 
 
@@ -96,7 +121,6 @@ def _quoted(value: str) -> str:
 
 
 _ARRAY_ITEMS = {
-    "event_id": _plain,
     "occurred_ms": _plain,
     "specialist_id": _in_quotes,
     "type": _plain,
@@ -104,7 +128,7 @@ _ARRAY_ITEMS = {
     "contact_type": _quoted_or_null,
     "visitor": _plain_or_null,
     "excluded": _plain_or_null,
-    "entry_id": _plain,
+    "entry_id": _in_quotes,
 }
 
 

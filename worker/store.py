@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
-from worker.batch import Batch
+from worker.batch import Batch, UuidArray
 from worker.continuity import EntryId, Lost, Position, Restarted, StreamFacts
 from worker.errors import Conflict, Retry, Stop
 from worker.queries import query
@@ -21,6 +23,20 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 SORTS_IN_MEMORY = 5_000
 """Events that PostgreSQL sorts within its default work_mem (4 MB); a larger batch asks for more."""
+
+
+class UuidArrayDumper(Dumper):
+    """Sends a `UuidArray` as it is."""
+
+    format = Format.BINARY
+    oid = 2951  # uuid[]
+
+    def dump(self, obj: UuidArray) -> bytes:
+        """The bytes themselves."""
+        return obj
+
+
+psycopg.adapters.register_dumper(UuidArray, UuidArrayDumper)
 
 _PRISMA_PARAMETERS = {
     "connection_limit", "connect_timeout", "pgbouncer", "pool_timeout", "schema", "socket_timeout", "sslaccept",

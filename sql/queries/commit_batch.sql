@@ -18,9 +18,9 @@ ledgered AS (
     FROM (
         SELECT timestamptz 'epoch' + occurred_ms * interval '1 millisecond' AS occurred_at, batch.*
         FROM unnest(
-            %(event_ids)s::uuid[], %(occurred_ms)s::bigint[], %(specialist_ids)s::text[],
-            %(types)s::analytics.event_type[], %(sources)s::analytics.event_source[], %(contact_types)s::text[],
-            %(visitors)s::uuid[], %(exclusions)s::analytics.exclusion[], %(entry_ids)s::text[]
+            %(event_id)s::uuid[], %(occurred_ms)s::bigint[], %(specialist_id)s::text[],
+            %(type)s::analytics.event_type[], %(source)s::analytics.event_source[], %(contact_type)s::text[],
+            %(visitor)s::uuid[], %(excluded)s::analytics.exclusion[], %(entry_id)s::text[]
         ) AS batch (event_id, occurred_ms, specialist_id, type, source, contact_type, visitor, excluded, entry_id)
         WHERE EXISTS (SELECT FROM position_held)
     ) AS event
@@ -63,7 +63,7 @@ rolled_up AS (
 buried AS (
     INSERT INTO analytics.dead_letter (stream, entry_id, reason, fields)
     SELECT %(stream)s, entry_id, reason, fields
-    FROM unnest(%(dead_entry_ids)s::text[], %(dead_reasons)s::text[], %(dead_fields)s::jsonb[])
+    FROM unnest(%(dead_entry_id)s::text[], %(dead_reason)s::text[], %(dead_fields)s::jsonb[])
         AS dead (entry_id, reason, fields)
     WHERE EXISTS (SELECT FROM position_held)
     ON CONFLICT DO NOTHING

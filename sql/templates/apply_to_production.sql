@@ -1,15 +1,14 @@
 -- Everything that `python -m worker migrate` does, for psql -f or for pasting into a query console. It is one statement,
--- and so one transaction: all of it or nothing. It can be run again at any time; what is applied is left alone.
+-- and so one transaction: all of it or nothing. It can be run again at any time; what is applied is left alone. (psql
+-- tells of an error with its exit code only when asked: psql -v ON_ERROR_STOP=1 -f.)
 -- Made from sql/migrations/ by `make sql`; do not edit it.
 DO $apply_to_production$
+DECLARE
+    checksum_applied text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('analytics.migrate'));
-    CREATE SCHEMA IF NOT EXISTS analytics;
-    CREATE TABLE IF NOT EXISTS analytics.migration (
-        name       text        NOT NULL PRIMARY KEY,
-        checksum   text        NOT NULL,
-        applied_at timestamptz NOT NULL DEFAULT now()
-    );
+    EXECUTE $begin$
+{{begin}}
+$begin$;
 {{migrations}}
 END
 $apply_to_production$;

@@ -1,0 +1,211 @@
+-- Everything that `python -m worker migrate` does, for psql -f or for pasting into a query console. It is one statement,
+-- and so one transaction: all of it or nothing. It can be run again at any time; what is applied is left alone.
+-- Made from sql/migrations/ by `make sql`; do not edit it.
+DO $apply_to_production$
+DECLARE
+    checksum_applied text;
+BEGIN
+    EXECUTE $begin$
+-- What comes before the first migration, in the same transaction as all of them.
+-- Locks: a transaction-level advisory lock (PgBouncer); who comes second waits here until the first has committed.
+DO $begin_migrations$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('analytics.migrate'));
+
+    -- Whoever waits for the lock of a table keeps everybody behind him waiting too. Better to fail and be started again.
+    PERFORM set_config('lock_timeout', '5s', true);
+
+    -- Names without a schema are the site's tables. To a role called "analytics" they would be ours: its path is "$user".
+    PERFORM set_config('search_path', coalesce(string_agg(quote_ident(name), ', ' ORDER BY place), ''), true)
+    FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
+    WHERE name <> 'analytics';
+
+    -- IF NOT EXISTS would ask for the right to create even where there is nothing to create.
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'analytics') THEN
+        CREATE SCHEMA analytics;
+    END IF;
+    IF to_regclass('analytics.migration') IS NULL THEN
+        CREATE TABLE analytics.migration (
+            name       text        NOT NULL PRIMARY KEY,
+            checksum   text        NOT NULL,                -- of the text that was applied
+            applied_at timestamptz NOT NULL DEFAULT now()
+        );
+    END IF;
+END
+$begin_migrations$
+$begin$;
+
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0001_specialist_analytics_daily');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0001_specialist_analytics_daily$
+-- The table of the daily rows, exactly as Prisma writes it for the site's model. Where the table is already there, nothing
+-- is touched. Locks: for a moment "SpecialistProfile" (SHARE ROW EXCLUSIVE), to which the foreign key points.
+DO $migration$
+BEGIN
+    IF to_regclass('"SpecialistProfile"') IS NULL THEN
+        RAISE EXCEPTION 'the table "SpecialistProfile" is missing: it belongs to the site, whose migrations must run first';
+    END IF;
+
+    IF to_regclass('"SpecialistAnalyticsDaily"') IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    -- CreateTable
+    CREATE TABLE "SpecialistAnalyticsDaily" (
+        "id" TEXT NOT NULL,
+        "specialistId" TEXT NOT NULL,
+        "date" DATE NOT NULL,
+        "profileViews" INTEGER NOT NULL DEFAULT 0,
+        "contactViews" INTEGER NOT NULL DEFAULT 0,
+        "consultationRequests" INTEGER NOT NULL DEFAULT 0,
+        "orders" INTEGER NOT NULL DEFAULT 0,
+        "reviews" INTEGER NOT NULL DEFAULT 0,
+        "sources" JSONB,
+        "conversionRateProfileToContact" DOUBLE PRECISION NOT NULL DEFAULT 0,
+        "conversionRateContactToRequest" DOUBLE PRECISION NOT NULL DEFAULT 0,
+        "conversionRateRequestToOrder" DOUBLE PRECISION NOT NULL DEFAULT 0,
+        "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        "updatedAt" TIMESTAMP(3) NOT NULL,
+
+        CONSTRAINT "SpecialistAnalyticsDaily_pkey" PRIMARY KEY ("id")
+    );
+
+    -- CreateIndex
+    CREATE INDEX "SpecialistAnalyticsDaily_specialistId_date_idx" ON "SpecialistAnalyticsDaily"("specialistId", "date");
+
+    -- CreateIndex
+    CREATE INDEX "SpecialistAnalyticsDaily_date_idx" ON "SpecialistAnalyticsDaily"("date");
+
+    -- CreateIndex
+    CREATE UNIQUE INDEX "SpecialistAnalyticsDaily_specialistId_date_key" ON "SpecialistAnalyticsDaily"("specialistId", "date");
+
+    -- AddForeignKey
+    ALTER TABLE "SpecialistAnalyticsDaily" ADD CONSTRAINT "SpecialistAnalyticsDaily_specialistId_fkey" FOREIGN KEY ("specialistId") REFERENCES "SpecialistProfile"("id") ON DELETE CASCADE ON UPDATE CASCADE;
+END
+$migration$;
+$run_0001_specialist_analytics_daily$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0001_specialist_analytics_daily', 'ae18e98280a75973636ce4f3faac1fae4911c6578e0deffe8f8ce648992ffe3e');
+        RAISE NOTICE 'applied 0001_specialist_analytics_daily';
+    ELSIF checksum_applied <> 'ae18e98280a75973636ce4f3faac1fae4911c6578e0deffe8f8ce648992ffe3e' THEN
+        RAISE EXCEPTION 'the migration 0001_specialist_analytics_daily was changed after it had been applied: restore the file';
+    END IF;
+
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0002_analytics');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0002_analytics$
+-- The schema of the analytics worker. Prisma does not look here: it reads "SpecialistAnalyticsDaily" in its own schema.
+-- Locks: nothing of the site, but for a moment (SHARE UPDATE EXCLUSIVE) on "SpecialistAnalyticsDaily" for its fillfactor.
+
+-- A counter row is updated all day. Free space in each page lets PostgreSQL do that in place, without touching indexes.
+ALTER TABLE "SpecialistAnalyticsDaily" SET (fillfactor = 85);
+
+CREATE TYPE analytics.event_type AS ENUM ('profile_view', 'contact_view');
+CREATE TYPE analytics.event_source AS ENUM ('catalog', 'search', 'direct', 'other');
+CREATE TYPE analytics.exclusion AS ENUM ('bot', 'self_view');
+
+-- How far each stream has been read, and the books about it. One row a shard; every commit starts by locking it.
+CREATE TABLE analytics.stream_position (
+    stream        text        NOT NULL PRIMARY KEY,
+    epoch         text        NOT NULL,                -- replication id of the Redis server that the numbers below are about
+    last_id       text        NOT NULL,                -- id of the last entry that was read
+    ordinal       bigint,                              -- its number among all entries ever added; NULL: not known after a rewind
+    entries_read  bigint      NOT NULL DEFAULT 0,
+    counted       bigint      NOT NULL DEFAULT 0,
+    duplicates    bigint      NOT NULL DEFAULT 0,
+    excluded      bigint      NOT NULL DEFAULT 0,
+    dead_lettered bigint      NOT NULL DEFAULT 0,
+    lost          bigint      NOT NULL DEFAULT 0,      -- entries that left the stream before they were read
+    committed_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT the_books_balance CHECK (entries_read = counted + duplicates + excluded + dead_lettered)
+) WITH (fillfactor = 50);
+
+-- What the reader found wrong between its own notes and the stream, and what it did.
+CREATE TABLE analytics.continuity_event (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    happened_at timestamptz NOT NULL DEFAULT now(),
+    stream      text        NOT NULL,
+    verdict     text        NOT NULL,                  -- trimmed_unread, deleted_unread, restarted, emptied
+    action      text        NOT NULL,                  -- went_on, rewound
+    lost        bigint,                                -- NULL: the number cannot be known
+    stored      jsonb       NOT NULL,                  -- the position before
+    seen        jsonb       NOT NULL                   -- the stream's facts at that moment
+);
+
+-- The ledger: every accepted event once, one partition a UTC day.
+CREATE TABLE analytics.event (
+    day           date                   NOT NULL,     -- UTC day of occurred_at
+    event_id      uuid                   NOT NULL,
+    occurred_at   timestamptz            NOT NULL,
+    type          analytics.event_type   NOT NULL,
+    source        analytics.event_source NOT NULL,
+    excluded      analytics.exclusion,                 -- why it does not count; NULL: it counts
+    specialist_id text                   NOT NULL,
+    contact_type  text,
+    visitor       uuid,                                -- keyed hash of the visitor
+    entry_id      text                   NOT NULL,     -- the stream entry that brought it
+    stream        smallint               NOT NULL,     -- its shard
+    PRIMARY KEY (day, event_id)
+) PARTITION BY RANGE (day);
+
+-- What could not be counted, as it was in the stream. An entry that is read again stays one dead letter.
+CREATE TABLE analytics.dead_letter (
+    id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    buried_at timestamptz NOT NULL DEFAULT now(),
+    stream    text        NOT NULL,
+    entry_id  text        NOT NULL,
+    reason    text        NOT NULL,
+    fields    jsonb       NOT NULL                     -- [[name, value], …]; bytes that are no text: {"base64": "…"}
+);
+CREATE UNIQUE INDEX dead_letter_entry_key ON analytics.dead_letter (stream, entry_id, md5(fields::text));
+CREATE INDEX dead_letter_reason_idx ON analytics.dead_letter (reason, buried_at);
+
+-- The day that an event belongs to: the one place where the zone decides.
+CREATE FUNCTION analytics.local_date(occurred_at timestamptz, time_zone text) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (occurred_at AT TIME ZONE time_zone)::date;
+
+-- Percent with one decimal, halves rounded up as JavaScript's Math.round does; 0 where the denominator is 0.
+CREATE FUNCTION analytics.conversion_rate(part integer, whole integer) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN whole = 0 THEN 0 ELSE floor(1000.0::double precision * part / whole + 0.5) / 10 END;
+
+-- The "sources" object: profile views by source. Through text, because that is faster than jsonb_build_object. These two
+-- are STABLE, because format is: declared IMMUTABLE they would not be inlined and cost a function call a row.
+CREATE FUNCTION analytics.sources(catalog integer, search integer, direct integer, other integer) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN format('{"catalog":%s,"search":%s,"direct":%s,"other":%s}', catalog, search, direct, other)::jsonb;
+
+CREATE FUNCTION analytics.add_sources(a jsonb, b jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN analytics.sources(
+        coalesce((a ->> 'catalog')::integer, 0) + coalesce((b ->> 'catalog')::integer, 0),
+        coalesce((a ->> 'search')::integer, 0) + coalesce((b ->> 'search')::integer, 0),
+        coalesce((a ->> 'direct')::integer, 0) + coalesce((b ->> 'direct')::integer, 0),
+        coalesce((a ->> 'other')::integer, 0) + coalesce((b ->> 'other')::integer, 0));
+
+-- The ledger partition of one UTC day: created first and attached then, because PARTITION OF locks the whole ledger.
+CREATE FUNCTION analytics.create_partition(day date) RETURNS boolean
+    LANGUAGE plpgsql AS $create_partition$
+DECLARE
+    partition text := 'event_' || to_char(day, 'YYYYMMDD');
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('analytics.create_partition'));
+    IF to_regclass('analytics.' || partition) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE analytics.%I (LIKE analytics.event INCLUDING DEFAULTS INCLUDING INDEXES,
+                    CONSTRAINT its_day CHECK (day IS NOT NULL AND day = %L::date))', partition, day);
+    EXECUTE format('ALTER TABLE analytics.event ATTACH PARTITION analytics.%I FOR VALUES FROM (%L) TO (%L)',
+                   partition, day, day + 1);
+    EXECUTE format('ALTER TABLE analytics.%I DROP CONSTRAINT its_day', partition);
+    RETURN true;
+END
+$create_partition$;
+$run_0002_analytics$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0002_analytics', 'b1d4b94c174ea0515d8a527b2f619b8eed889f83d03f78d38567069c30da31d5');
+        RAISE NOTICE 'applied 0002_analytics';
+    ELSIF checksum_applied <> 'b1d4b94c174ea0515d8a527b2f619b8eed889f83d03f78d38567069c30da31d5' THEN
+        RAISE EXCEPTION 'the migration 0002_analytics was changed after it had been applied: restore the file';
+    END IF;
+END
+$apply_to_production$;

@@ -1,0 +1,3 @@
+-- Everybody who is seen in the demo.
+INSERT INTO "SpecialistProfile" ("id")
+SELECT unnest(%(ids)s::text[])
