@@ -16,6 +16,9 @@ from worker.status import Books, ShardStatus, Status, read_status
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
 
+WIDE = 140
+"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
+
 
 def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
     """Print the status once, or draw it anew every second until Ctrl-C.
@@ -25,6 +28,8 @@ def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
         Retry: a server is away.
     """
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
     with connect_postgres(settings, "status") as connection, connect_redis(settings) as client:
         if as_json:
             print(json.dumps(_document(*_read(settings, connection, client)), default=str, indent=2))
@@ -96,11 +101,10 @@ def _shards_table(status: Status) -> Table:
             f"{shard.lag_s:.1f}",
             _freshness(shard),
             f"{shard.entries_per_s:,.0f}",
-            "–" if shard.books is None else f"{shard.books.committed_s_ago:.0f}",
         )
         for shard in status.shards
     ]
-    headings = ("stream", "position", "lag entries", "lag s", "right as of", "entries/s", "last commit s ago")
+    headings = ("stream", "position", "lag", "lag s", "right as of", "entries/s")
     return _table("Shards", headings, rows)
 
 
@@ -111,20 +115,20 @@ def _freshness(shard: ShardStatus) -> str:
 
 
 def _books_table(status: Status) -> Table:
-    headings = ("stream", "read", "=", "counted", "+ duplicates", "+ excluded", "+ dead", "lost unread", "")
+    headings = ("stream", "read", "= counted", "+ repeats", "+ excluded", "+ dead", "lost", "")
     return _table("Books", headings, [_books_row(shard, shard.books) for shard in status.shards if shard.books])
 
 
 def _books_row(shard: ShardStatus, books: Books) -> tuple[Any, ...]:
     sums = (books.counted, books.duplicates, books.excluded, books.dead_lettered, books.lost)
     verdict = Text("balance", style="green") if shard.balances else Text("DO NOT BALANCE", style="bold red")
-    return (books.stream, f"{books.entries_read:,}", "=", *(f"{number:,}" for number in sums), verdict)
+    return (books.stream, f"{books.entries_read:,}", *(f"{number:,}" for number in sums), verdict)
 
 
 def _table(title: str, headings: tuple[str, ...], rows: Any) -> Table:
-    table = Table(*headings, title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*("–" if value is None else value if isinstance(value, Text) else str(value) for value in row))
     return table

@@ -1,0 +1,64 @@
+"""`python -m worker status`: what an operator reads."""
+
+import json
+
+import pytest
+import redis
+
+from tests.support import add_specialists, run_worker
+from worker.pipeline import run_shard
+from worker.settings import Settings
+from worker.store import Connection
+
+
+@pytest.fixture
+def counted(settings: Settings, connection: Connection, client: redis.Redis) -> Settings:
+    """Three entries are read, of which one is bad, and two more wait."""
+    add_specialists(connection, ["anna"])
+    good = {"type": "profile_view", "specialistId": "anna"}
+    for fields in (good, good, {"type": "nonsense"}):
+        client.xadd("analytics:events", fields)  # type: ignore[arg-type]
+
+    def all_is_read() -> bool:
+        return connection.execute("SELECT entries_read FROM analytics.stream_position").fetchone() == (3,)
+
+    run_shard(settings, 0, all_is_read)
+    for _ in range(2):
+        client.xadd("analytics:events", good)  # type: ignore[arg-type]
+    return settings
+
+
+def test_json(counted: Settings) -> None:
+    """The JSON document has position, lag, freshness, rate and books of each shard, dead letters, jobs and workers."""
+    code, output, errors = run_worker(counted, "status", "--json")
+    assert code == 0, errors
+    document = json.loads(output)
+    [shard] = document["shards"]
+    assert shard["stream"] == "analytics:events"
+    assert shard["lag_entries"] == 2
+    assert shard["lag_s"] > 0 and shard["fresh_s"] > 0
+    assert shard["entries_per_s"] == 0
+    books = shard["books"]
+    assert (books["entries_read"], books["counted"], books["dead_lettered"]) == (3, 2, 1)
+    assert shard["books_balance"] is True
+    assert document["dead_letters"] == {"unknown_type": 1}
+    assert [queue["name"] for queue in document["jobs"]["queues"]] == ["rollup", "ops"]
+    assert document["jobs"]["workers"] == []
+
+
+def test_tables(counted: Settings) -> None:
+    """The tables say the same in words, and show no credential."""
+    code, output, errors = run_worker(counted, "status")
+    assert code == 0, errors
+    for words in ("analytics:events", "balance", "unknown_type", "no worker runs"):
+        assert words in output
+    for url in (counted.database_url, counted.redis_url):
+        password = url.get_secret_value().rpartition("@")[0].rpartition(":")[2]
+        assert password and password not in output + errors
+
+
+def test_before_anything_was_read(settings: Settings) -> None:
+    """A stream that was never read, or does not exist yet, is said to be so."""
+    code, output, errors = run_worker(settings, "status")
+    assert code == 0, errors
+    assert "never read" in output
