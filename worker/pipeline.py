@@ -22,6 +22,7 @@ from worker.events import Event, Reason, Rejected, Rules, parse
 from worker.log import get_logger
 from worker.report import Report
 from worker.settings import Settings
+from worker.stop import pause
 from worker.store import Committed
 from worker.stream import Entry, Page, StreamReader, connect_redis
 
@@ -128,11 +129,12 @@ class Rollup:
                 in_flight = None
                 on_progress()
                 if self.reader.wait(self.position.last_id, WAIT_MS):
-                    time.sleep(self.settings.linger_ms / 1000)
+                    pause(self.settings.linger_ms / 1000, should_stop)
             batch = self._gather(in_flight)
             self._settle(in_flight)
-            in_flight = self._send(batch) if batch.entries else None
             caught_up = batch.reached_end or not batch.entries
+            # What is dropped because of a stop, the next job reads again.
+            in_flight = self._send(batch) if batch.entries and not should_stop() else None
         self._settle(in_flight)
         on_progress()
 

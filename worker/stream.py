@@ -133,10 +133,10 @@ def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Po
         transaction.time()
         info, about, oldest, (seconds, microseconds) = transaction.execute(raise_on_error=False)
     facts = _facts(info, about)
+    if not oldest:
+        return Backlog(0, None)
     read = position.ordinal if position else facts.ordinal_before_first
     entries = None if read is None else max(0, facts.entries_added - read)
-    if not oldest:
-        return Backlog(entries, None)
     return Backlog(entries, seconds + microseconds / 1e6 - _id(oldest[0][0]).ms / 1000)
 
 
