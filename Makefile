@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench lock clean
+.PHONY: help demo test lint types bench sql lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -26,12 +26,15 @@ types: .venv/.installed ## mypy, strict
 bench: .venv/.installed ## measured throughput and lag on this machine
 	.venv/bin/python -m tests.bench $(ARGS)
 
+sql: .venv/.installed ## sql/apply_to_production.sql, made anew from sql/migrations/
+	.venv/bin/python -m worker.migrations > sql/apply_to_production.sql
+
 lock: .venv-lock/.installed ## pin all dependencies anew (ARGS=--upgrade for the newest)
 	$(COMPILE) --output-file requirements.txt pyproject.toml
 	$(COMPILE) --output-file tests/requirements.txt --constraint requirements.txt --all-extras pyproject.toml
 
 clean: ## remove what make and the tools have made
-	rm -rf .venv .venv-lock .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .cache .venv .venv-lock .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
 	find worker jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # For every Python from 3.11 on and every platform at once, with the hashes of the public index alone.

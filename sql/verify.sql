@@ -1,4 +1,4 @@
--- Checks that "SpecialistAnalyticsDaily" is what the worker writes and Prisma reads: one row a check, and whether it holds.
+-- Checks that "SpecialistAnalyticsDaily" is what the worker writes and Prisma reads: a row for each check.
 -- For psql -f, for pasting into a query console, and for `python -m worker verify`. PostgreSQL 15 and newer.
 --
 -- Whether a row can be written is found out by writing one, and SELECT cannot take it back. So there are two statements.
@@ -17,7 +17,8 @@ BEGIN
          "sources", "conversionRateProfileToContact", "conversionRateContactToRequest", "conversionRateRequestToOrder",
          "createdAt", "updatedAt")
     VALUES
-        (gen_random_uuid()::text, coalesce(specialist, ''), date 'epoch', 0, 0, 0, 0, 0, jsonb '{}', float8 '0', float8 '0', float8 '0',
+        (gen_random_uuid()::text, coalesce(specialist, ''), date 'epoch', 0, 0, 0, 0, 0,
+         jsonb '{}', float8 '0', float8 '0', float8 '0',
          now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC')
     ON CONFLICT ("specialistId", "date") DO UPDATE SET "updatedAt" = excluded."updatedAt";
     RAISE SQLSTATE 'UNDO1';
@@ -96,6 +97,7 @@ actual (kind, name, definition) AS (
     FROM pg_constraint
     WHERE conrelid = to_regclass('"SpecialistAnalyticsDaily"') AND contype = 'f'
 ),
+-- Arguments are evaluated from left to right: read it, then empty it.
 attempt (outcome) AS MATERIALIZED (
     SELECT nullif(current_setting('analytics.try_to_write', true), set_config('analytics.try_to_write', '', false))
 )

@@ -43,12 +43,16 @@ def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
     """
     name = f"test_{next(_numbers)}"
     copied = urlsplit(template or "/template1").path.removeprefix("/")
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {copied}".encode())
-        try:
-            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-        finally:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {copied}")
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:  # each time: a test may have restarted the server
+        connection.execute(statement.encode())
 
 
 def environment(settings: Settings) -> dict[str, str]:

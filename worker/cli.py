@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from worker.errors import AnalyticsError
 from worker.log import configure_logging
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         app()
     except AnalyticsError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error[/] {error}", markup=True)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error[/] {escape(str(error))}")
         sys.exit(MUST_ACT)
 
 

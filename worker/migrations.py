@@ -1,18 +1,26 @@
-"""Bring the database to the schema that this version of the code needs: `sql/migrations/`, each once, in order."""
+"""Bring the database to the schema that this version of the code needs: `sql/migrations/`, each once, in order.
+
+Run as a program, it prints `sql/apply_to_production.sql`.
+"""
 
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from psycopg.errors import RaiseException
+import psycopg
 
 from worker.errors import Stop
 from worker.queries import SQL_FOLDER, query
 from worker.store import Connection, postgres_errors
 
+
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A folder of `sql/migrations/`; the layout is Prisma's, so a folder can be copied into the site's migrations."""
+    """A folder of `sql/migrations/`, in Prisma's layout.
+
+    The first one can be copied into the site's own migrations, under a name that comes after the one which makes
+    "SpecialistProfile".
+    """
 
     name: str
     text: str
@@ -36,22 +44,16 @@ def migrate(connection: Connection, known: list[Migration]) -> list[str]:
         Names of the migrations that were applied now.
 
     Raises:
-        Stop: an applied migration was changed later, or the site's table is missing.
-        Retry: the server is away.
+        Stop: a migration failed (the site's table is missing, …), or one was changed after it had been applied.
+        Retry: the server is away, or somebody holds a table that is to be changed.
     """
-    try:
-        with postgres_errors(), connection.transaction():
-            connection.execute(query("lock_migrations"))
-            connection.execute(query("create_migration_schema"))
-            connection.execute(query("create_migration_table"))
-            applied = _applied(connection)
-            missing = [migration for migration in known if migration.name not in applied]
-            _refuse_changed(known, applied)
-            for migration in missing:
-                connection.execute(migration.text.encode())
-                connection.execute(query("record_migration"), {"name": migration.name, "checksum": migration.checksum})
-    except RaiseException as error:
-        raise Stop(error.diag.message_primary or "a migration failed") from None
+    with postgres_errors(), connection.transaction():
+        connection.execute(query("begin_migrations"))
+        applied = _applied(connection)
+        _refuse_changed(known, applied)
+        missing = [migration for migration in known if migration.name not in applied]
+        for migration in missing:
+            _apply(connection, migration)
     return [migration.name for migration in missing]
 
 
@@ -61,6 +63,16 @@ def missing_migrations(connection: Connection) -> list[str]:
         has_table = connection.execute(query("has_migration_table")).fetchone()
         applied = _applied(connection) if has_table and has_table[0] else {}
     return [migration.name for migration in migrations() if migration.name not in applied]
+
+
+def _apply(connection: Connection, migration: Migration) -> None:
+    try:
+        connection.execute(migration.text.encode())
+    except psycopg.OperationalError:
+        raise  # not the fault of the migration
+    except psycopg.DatabaseError as error:
+        raise Stop(f"{migration.name}: {error.diag.message_primary}") from None
+    connection.execute(query("record_migration"), {"name": migration.name, "checksum": migration.checksum})
 
 
 def _applied(connection: Connection) -> dict[str, str]:
@@ -75,12 +87,23 @@ def _refuse_changed(known: list[Migration], applied: dict[str, str]) -> None:
 
 def production_script(known: list[Migration]) -> str:
     """`sql/apply_to_production.sql`: the same as `migrate`, as one statement for psql or a query console."""
-    step = (SQL_FOLDER / "templates" / "apply_migration.sql").read_text("utf-8")
+    step = _template("apply_migration")
     steps = (
         step.replace("{{name}}", migration.name)
         .replace("{{checksum}}", migration.checksum)
         .replace("{{text}}", migration.text.rstrip())
         for migration in known
     )
-    whole = (SQL_FOLDER / "templates" / "apply_to_production.sql").read_text("utf-8")
-    return whole.replace("{{migrations}}", "".join(steps).rstrip())
+    return (
+        _template("apply_to_production")
+        .replace("{{begin}}", query("begin_migrations").decode().rstrip())
+        .replace("{{migrations}}", "".join(steps).rstrip())
+    )
+
+
+def _template(name: str) -> str:
+    return (SQL_FOLDER / "templates" / f"{name}.sql").read_text("utf-8")
+
+
+if __name__ == "__main__":
+    print(production_script(migrations()), end="")

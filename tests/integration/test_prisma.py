@@ -1,0 +1,137 @@
+"""What Prisma's own schema engine thinks of our migrations: see `tests/prisma/`."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from textwrap import dedent
+
+import psycopg
+import pytest
+
+from tests.support import SITE, TOP, fresh_database
+from worker.embedded import Servers
+from worker.migrations import migrate, migrations
+from worker.queries import SQL_FOLDER
+from worker.store import Connection
+
+PRISMA = TOP / "tests/prisma"
+MIGRATIONS = SQL_FOLDER / "migrations"
+OLDEST_NODE = (20, 19)
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def call(*command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | environment
+    return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, encoding="utf-8", timeout=200)
+
+
+@pytest.fixture(scope="session")
+def prisma() -> Path:
+    """A folder with the scripts and their packages, installed once for each version of `package.json`."""
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed: what Prisma thinks was not asked")
+    version = call("node", "--version", cwd=TOP).stdout.strip()
+    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < OLDEST_NODE:
+        pytest.skip(f"Node {version} is too old for Prisma, which was not asked")
+
+    folder = TOP / ".cache/prisma" / sha256((PRISMA / "package.json").read_bytes()).hexdigest()[:16]
+    # The scripts too, each time: Node finds packages from where a script is, and a stale copy judges by an old model.
+    shutil.copytree(PRISMA, folder, dirs_exist_ok=True)
+    complete = folder / "node_modules/.complete"
+    if not complete.exists():
+        options = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
+        installed = call("npm", "install", *options, cwd=folder)
+        if installed.returncode != 0 and call("npm", "ping", "--fetch-retries=0", cwd=folder).returncode != 0:
+            pytest.skip("npm finds no registry: what Prisma thinks was not asked")
+        assert installed.returncode == 0, installed.stderr
+        complete.touch()
+    return folder
+
+
+@pytest.fixture
+def run(prisma: Path) -> Run:
+    """Run one of the scripts on a database."""
+
+    def script(name: str, *arguments: str, database: str = "") -> "subprocess.CompletedProcess[str]":
+        return call("node", name, *arguments, cwd=prisma, DATABASE_URL=database)
+
+    return script
+
+
+def statements(script: str) -> list[str]:
+    """The parts of a script of Prisma's; each begins with a comment that says what it does."""
+    return re.split(r"\n\n(?=-- )", dedent(script).strip())
+
+
+def test_prisma_finds_no_difference(run: Run, database: str) -> None:
+    """Between a migrated database and the documented model Prisma has nothing to change."""
+    asked = run("diff.mjs", database=database)
+    assert (asked.returncode, asked.stdout) == (0, ""), asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "repair"),
+    [
+        ('DROP INDEX "SpecialistAnalyticsDaily_date_idx"', 'CREATE INDEX "SpecialistAnalyticsDaily_date_idx"'),
+        ('ALTER TABLE "SpecialistAnalyticsDaily" ALTER "orders" DROP DEFAULT', '"orders" SET DEFAULT 0'),
+        ('ALTER TABLE "SpecialistAnalyticsDaily" ADD "extra" integer', 'DROP COLUMN "extra"'),
+    ],
+)
+def test_prisma_finds_a_difference(run: Run, database: str, connection: Connection, damage: str, repair: str) -> None:
+    """Where the database differs from the model, Prisma says how it would repair it: its silence means something."""
+    connection.execute(damage.encode())
+    asked = run("diff.mjs", database=database)
+    assert asked.returncode == 2, asked.stderr
+    assert repair in asked.stdout
+
+
+def test_the_first_migration_is_what_prisma_writes(run: Run) -> None:
+    """The statements of the first migration are Prisma's own for the documented model, to the letter."""
+    asked = run("diff.mjs", "--from-empty")
+    assert asked.returncode == 0, asked.stderr
+    _schema, site, *wanted = statements(asked.stdout)
+    assert site == f"-- CreateTable{SITE.rstrip()};"
+
+    ours = migrations()[0].text
+    inside = ours[ours.index("    -- CreateTable") : ours.index("END\n$migration$")]
+    assert statements(inside) == wanted
+
+
+def test_migrations_are_in_prismas_layout() -> None:
+    """The folder of migrations names its provider, and each migration is a folder of its own."""
+    assert 'provider = "postgresql"' in (MIGRATIONS / "migration_lock.toml").read_text()
+    folders = sorted(path for path in MIGRATIONS.iterdir() if path.is_dir())
+    assert [folder.name for folder in folders] == [migration.name for migration in migrations()]
+    assert all(re.fullmatch(r"\d{4}_[a-z_]+", folder.name) for folder in folders)
+
+
+def test_prisma_applies_the_first_migration(run: Run, servers: Servers, tmp_path: Path) -> None:
+    """Copied into the site's migrations, the first one is applied by Prisma, and `migrate` then leaves it alone."""
+    shutil.copy(MIGRATIONS / "migration_lock.toml", tmp_path)
+    (tmp_path / "20260101000000_site").mkdir()
+    (tmp_path / "20260101000000_site/migration.sql").write_text(SITE)
+    first = migrations()[0].name
+    shutil.copytree(MIGRATIONS / first, tmp_path / f"20260202000000_{first}")
+
+    with fresh_database(servers.database_url) as url, psycopg.connect(url, autocommit=True) as connection:
+
+        def table() -> object:
+            return connection.execute("""SELECT '"SpecialistAnalyticsDaily"'::regclass::oid""").fetchone()
+
+        applied = run("apply.mjs", str(tmp_path), database=url)
+        assert applied.returncode == 0, applied.stderr
+        assert applied.stdout.splitlines() == ["20260101000000_site", f"20260202000000_{first}"]
+        again = run("apply.mjs", str(tmp_path), database=url)
+        assert (again.returncode, again.stdout) == (0, ""), again.stderr
+
+        before = table()
+        migrate(connection, migrations())
+        assert table() == before
+        asked = run("diff.mjs", database=url)
+        assert (asked.returncode, asked.stdout) == (0, ""), asked.stderr
