@@ -50,8 +50,7 @@ def run() -> None:
     """Run everything on this machine: the workers of both queues and the scheduler, restarted when they die."""
     from worker.supervisor import run_supervisor
 
-    settings = _ready_settings()
-    raise typer.Exit(run_supervisor(settings))
+    raise typer.Exit(run_supervisor(_ready_settings()))
 
 
 @app.command()
@@ -60,7 +59,7 @@ def work(queue: QueueName, lifeline: Lifeline = None) -> None:
     from jobs.work import run_worker
     from worker.supervisor import watch_lifeline
 
-    settings = _ready_settings()
+    settings = _ready_settings(lifeline)
     if lifeline is not None:
         watch_lifeline(lifeline)
     raise typer.Exit(run_worker(settings, queue.value))
@@ -72,10 +71,10 @@ def schedule(lifeline: Lifeline = None) -> None:
     from worker.scheduler import run_scheduler
     from worker.supervisor import watch_lifeline
 
-    settings = _ready_settings()
+    settings = _ready_settings(lifeline)
     if lifeline is not None:
         watch_lifeline(lifeline)
-    run_scheduler(settings)
+    raise typer.Exit(run_scheduler(settings))
 
 
 @app.command()
@@ -141,10 +140,14 @@ def _settings() -> Settings:
     return settings
 
 
-def _ready_settings() -> Settings:
-    """Settings of a process that stays: both servers answer and the schema is there, or it does not start at all."""
+def _ready_settings(lifeline: int | None = None) -> Settings:
+    """Settings of a process that stays: both servers answer and the schema is there, or it does not start at all.
+
+    For the parts of a supervisor that was done when it started; restarted in an outage, they wait for the server.
+    """
     from worker.ready import check_ready
 
     settings = _settings()
-    check_ready(settings)
+    if lifeline is None:
+        check_ready(settings)
     return settings

@@ -14,7 +14,7 @@ ALIVE = {"rollup-0:a": 100.0}
 
 def test_ticks_are_whole_multiples_of_their_period() -> None:
     """Every moment of a period has the same latest tick, and it is not after the moment."""
-    hourly = Scheduled("hourly", 3600, "jobs.maintenance.trim", "for the test")
+    hourly = Scheduled("hourly", 3600, "jobs.maintenance.partitions", "for the test")
     for minute, second in ((0, 0), (0, 1), (59, 59)):
         now = datetime(2026, 11, 22, 12, minute, second, 999_999, UTC)
         assert hourly.latest_tick(now) == datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -1,0 +1,96 @@
+"""The scheduler on a real Valkey: ticks, outages, stops."""
+# ruff: noqa: F811 - the fixtures are imported
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis.exceptions import RedisError
+
+from jobs.queue import OPS, AnalyticsQueue
+from tests.rq_fixtures import Lab, lab, redis_alone, wait_for  # noqa: F401
+from worker.scheduler import Scheduled, Scheduler
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+EVERY_MINUTE = (Scheduled("minute", 60, "jobs.maintenance.partitions", "for the test"),)
+
+
+def ticks(lab: Lab) -> list[str]:
+    return [job_id.removeprefix("minute-") for job_id in AnalyticsQueue(OPS, lab.redis).job_ids]
+
+
+def test_a_tick_is_put_in_once(lab: Lab) -> None:
+    """However often and by however many schedulers the clock is read, a tick is one job."""
+    schedulers = [Scheduler(lab.redis, 1, EVERY_MINUTE) for _ in range(3)]
+    for second in range(0, 180, 10):
+        for scheduler in schedulers:
+            scheduler.run_once(NOON + timedelta(seconds=second))
+    assert ticks(lab) == ["20261122T120000Z", "20261122T120100Z", "20261122T120200Z"]
+
+
+def test_of_missed_ticks_the_last_is_made_up_for(lab: Lab) -> None:
+    """A scheduler that starts late, or slept, puts in the latest tick and none before it."""
+    scheduler = Scheduler(lab.redis, 1, EVERY_MINUTE)
+    scheduler.run_once(NOON + timedelta(seconds=59))
+    scheduler.run_once(NOON + timedelta(minutes=10, seconds=1))
+    assert ticks(lab) == ["20261122T120000Z", "20261122T121000Z"]
+
+
+def test_a_tick_missed_in_an_outage_is_made_up_for(lab: Lab) -> None:
+    """A tick that could not be put in is put in when Redis is back."""
+    scheduler = Scheduler(lab.redis, 1, EVERY_MINUTE)
+    lab.server.kill()
+    with pytest.raises(RedisError):
+        scheduler.run_once(NOON)
+    lab.server.start()
+    scheduler.run_once(NOON + timedelta(seconds=30))
+    assert ticks(lab) == ["20261122T120000Z"]
+
+
+def test_there_is_one_rollup_for_every_shard(lab: Lab) -> None:
+    """Every shard has its rollup; when there are fewer shards, the others' are taken out."""
+    Scheduler(lab.redis, 3, ()).run_once(NOON)
+    assert lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0", b"rollup-1", b"rollup-2"]
+    Scheduler(lab.redis, 1, ()).run_once(NOON)
+    assert lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0"]
+    assert not lab.redis.exists("rq:job:rollup-1", "rq:job:rollup-2")
+
+
+def test_schedulers_together_run_a_tick_once(lab: Lab) -> None:
+    """Three scheduler processes and a worker: the job of a tick runs once, and there is one rollup."""
+    programs = [lab.start("schedule") for _ in range(3)]
+    worker = lab.start("work", "ops")
+    wait_for(lambda: all(program.said("scheduler started") for program in programs))
+    wait_for(lambda: worker.said("Job OK"))
+    worker.stop()
+    assert len(lab.traces("partitions")) == 1
+    assert not lab.redis.exists("rq:queue:ops")
+    assert lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0"]
+
+
+def test_a_scheduler_stops_at_once(lab: Lab) -> None:
+    """SIGTERM ends a scheduler, with Redis and without."""
+    for away in (False, True):
+        scheduler = lab.start("schedule")
+        if away:
+            lab.server.kill()
+        wait_for(lambda: scheduler.said("Redis is away" if away else "rollup enqueued"))  # noqa: B023 - waited for here
+        seconds = scheduler.stop()
+        print(f"scheduler stopped: {seconds:.2f} s")
+        assert seconds <= 2
+        assert scheduler.process.returncode == 0
+        assert scheduler.said("scheduler stopped")
+        if not away:
+            lab.redis.flushall()
+    lab.server.start()
+
+
+def test_an_outage_is_told_once_and_survived(lab: Lab) -> None:
+    """A scheduler without Redis says so once, waits, and goes on when Redis is back, emptied."""
+    lab.server.kill()
+    scheduler = lab.start("schedule")
+    wait_for(lambda: scheduler.said("Redis is away"))
+    lab.server.start()
+    wait_for(lambda: scheduler.said("Redis is back"))
+    wait_for(lambda: lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0"])
+    assert len(scheduler.said("Redis is away")) == 1
+    assert scheduler.process.poll() is None
