@@ -107,9 +107,9 @@ def send(
     shift_to_today: Annotated[bool, typer.Option(help="Move all times by whole days: the last day is today.")] = False,
 ) -> None:
     """Push events from a file into the stream, as the web tier would."""
-    from worker.producer import run_send
+    from worker.send import send_file
 
-    raise typer.Exit(run_send(_settings(), file, rate=rate, shift_to_today=shift_to_today))
+    raise typer.Exit(send_file(_settings(), file, rate=rate, shift_to_today=shift_to_today))
 
 
 @app.command()
@@ -126,12 +126,13 @@ def status(
 @app.command()
 def demo(
     file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
+    events: Annotated[int, typer.Option(min=1, help="How many events the synthetic day has.")] = 50_000,
     keep: Annotated[bool, typer.Option(help="Leave the servers and workers up, and say how to reach them.")] = False,
 ) -> None:
     """Show the whole thing with its own PostgreSQL and Redis: send a day of events, count it, check the books."""
-    from worker.demo import run_demo
+    from worker.demo.play import run_demo
 
-    raise typer.Exit(run_demo(file, keep=keep))
+    raise typer.Exit(run_demo(file, keep=keep, events=events))
 
 
 def _settings() -> Settings:

@@ -7,6 +7,6 @@ SQL_FOLDER = Path(__file__).resolve().parent.parent / "sql"
 
 
 @cache
-def query(name: str) -> bytes:
-    """The statement in `sql/queries/<name>.sql`, with psycopg's `%(name)s` placeholders."""
-    return (SQL_FOLDER / "queries" / f"{name}.sql").read_bytes()
+def query(name: str, folder: str = "queries") -> bytes:
+    """The statement in `sql/<folder>/<name>.sql`, with psycopg's `%(name)s` placeholders."""
+    return (SQL_FOLDER / folder / f"{name}.sql").read_bytes()

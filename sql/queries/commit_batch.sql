@@ -21,10 +21,11 @@ ledgered AS (
             %(event_id)s::uuid[], %(occurred_ms)s::bigint[], %(specialist_id)s::text[],
             %(type)s::analytics.event_type[], %(source)s::analytics.event_source[], %(contact_type)s::text[],
             %(visitor)s::uuid[], %(excluded)s::analytics.exclusion[], %(entry_id)s::text[]
-        ) AS batch (event_id, occurred_ms, specialist_id, type, source, contact_type, visitor, excluded, entry_id)
+        ) WITH ORDINALITY
+            AS batch (event_id, occurred_ms, specialist_id, type, source, contact_type, visitor, excluded, entry_id, number)
         WHERE EXISTS (SELECT FROM position_held)
     ) AS event
-    ORDER BY event_id, day
+    ORDER BY event_id, day, number  -- of two events with one id the earlier entry counts
     ON CONFLICT DO NOTHING
     RETURNING specialist_id, occurred_at, type, source, excluded
 ),

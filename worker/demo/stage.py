@@ -1,0 +1,239 @@
+"""What the demo plays on: two servers, the schema, everybody's profile, and `python -m worker run`."""
+
+import json
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+from psycopg.errors import IntegrityError, RaiseException
+from psycopg.rows import class_row
+
+from worker.demo.count import Books, Count, Key, Row
+from worker.embedded import embedded
+from worker.errors import Stop
+from worker.migrations import migrate, migrations
+from worker.queries import query
+from worker.settings import Settings, load_settings, without_credentials
+from worker.status import Status, read_status
+from worker.store import Connection, connect_postgres, postgres_errors
+from worker.stream import connect_redis, redis_errors
+from worker.supervisor import COMMAND
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.1
+LOG_LINES = 12
+
+# Should the demo be killed, its end of the pipe closes, and this ends the worker.
+GUARD = 'read -r _; kill -s TERM "$1"'
+
+Step = Callable[[str], None]
+"""Told of each thing that is done."""
+
+
+class _DailyRow(NamedTuple):
+    specialist: str
+    date: date
+    profile_views: int
+    contact_views: int
+    sources: dict[str, int] | None
+    rate: float
+
+    @property
+    def key(self) -> Key:
+        return Key(self.specialist, self.date)
+
+    @property
+    def row(self) -> Row:
+        return Row(self.profile_views, self.contact_views, tuple(sorted((self.sources or {}).items())), self.rate)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything up and running."""
+
+    settings: Settings
+    folder: Path
+    borrowed: bool
+    """Whether the servers are somebody's own."""
+    connection: Connection
+    client: redis.Redis
+    worker: subprocess.Popen[bytes]
+
+    @property
+    def log(self) -> Path:
+        """The worker's log."""
+        return self.folder / "worker.log"
+
+    def look(self) -> Status:
+        """How things stand.
+
+        Raises:
+            Stop: the worker has ended.
+        """
+        if (code := self.worker.poll()) is not None:
+            raise Stop(f"the worker ended with exit code {code}; its last words: {self.last_words()[-1]}")
+        return read_status(self.settings, self.connection, self.client, sample_s=0.0)
+
+    def count(self) -> Count:
+        """What the database has: the whole daily table, and the books."""
+        status = self.look()
+        books = [shard.books for shard in status.shards if shard.books]
+        with postgres_errors(), self.connection.cursor(row_factory=class_row(_DailyRow)) as cursor:
+            rows = {row.key: row.row for row in cursor.execute(query("list_daily_rows", "demo"))}
+        return Count(
+            rows,
+            Books(
+                counted=sum(book.counted for book in books),
+                duplicates=sum(book.duplicates for book in books),
+                excluded=sum(book.excluded for book in books),
+                dead={dead.reason: dead.letters for dead in status.dead_letters},
+            ),
+        )
+
+    def last_words(self) -> Sequence[str]:
+        """What the worker's log ends with: its warnings and errors, or if there is none, anything."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        chosen = [line for line in lines if _is_serious(line)] or lines
+        return [_without_frame(line) for line in chosen[-LOG_LINES:]] or ["none"]
+
+
+def _is_serious(line: str) -> bool:
+    with suppress(ValueError, KeyError, TypeError):
+        return bool(json.loads(line)["level"] not in ("debug", "info"))
+    return True  # no line of the log, so perhaps a traceback
+
+
+def _without_frame(line: str) -> str:
+    with suppress(ValueError, KeyError, TypeError):
+        fields = json.loads(line)
+        details = {name: fields[name] for name in fields if name not in ("event", "level", "logger", "timestamp")}
+        return " ".join([fields["event"], *(f"{name}={value}" for name, value in details.items())])
+    return line
+
+
+@contextmanager
+def stage(specialists: Sequence[str], defaults: Mapping[str, str], did: Step) -> Iterator[Stage]:
+    """Set everything up; afterwards no process and no folder is left.
+
+    Args:
+        specialists: ids of everybody who gets a profile.
+        defaults: settings of the worker, where the environment does not say otherwise.
+        did: told of each thing that is done.
+
+    Raises:
+        Stop: the environment names servers that hold data.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics-demo-")))
+        borrowed = bool(os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
+        if not borrowed:
+            servers = stack.enter_context(embedded(folder))
+            # The one place where settings come from is the environment, also for the processes that follow.
+            os.environ.update(DATABASE_URL=servers.database_url, REDIS_URL=servers.redis_url)
+        for name, value in {"ANALYTICS_SECRET": secrets.token_hex(32), **defaults}.items():
+            os.environ.setdefault(name, value)
+        settings = load_settings()
+        client = stack.enter_context(connect_redis(settings))
+        connection = stack.enter_context(connect_postgres(settings, "demo"))
+        if borrowed:
+            _refuse_data(settings, connection, client)
+            did(f"your servers are empty: {_places(settings)}")
+        else:
+            did(_places(settings))
+        _make_schema(connection, specialists)
+        did(f"schema migrated, {len(specialists):,} specialists have a profile")
+        worker = stack.enter_context(_worker(folder / "worker.log"))
+        ready = Stage(settings, folder, borrowed, connection, client, worker)
+        _wait_for_worker(ready)
+        did(f"worker started: python -m worker run, process {worker.pid}")
+        yield ready
+
+
+def _places(settings: Settings) -> str:
+    urls = (settings.database_url, settings.redis_url)
+    postgres, redis_ = (urlsplit(without_credentials(url.get_secret_value())).netloc for url in urls)
+    return f"PostgreSQL at {postgres}, Redis at {redis_}"
+
+
+def _refuse_data(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The demo drops nothing, and its jobs would mix with those of a worker that runs there: so only empty servers."""
+    refusal = None
+    with redis_errors(settings):
+        if client.dbsize():
+            refusal = "the Redis database is not empty"
+    try:
+        with postgres_errors():
+            connection.execute(query("refuse_data", "demo"))
+    except RaiseException as error:
+        refusal = f"of the PostgreSQL database: {error.diag.message_primary}"
+    if refusal:
+        raise Stop(
+            f"DATABASE_URL and REDIS_URL name servers of your own ({_places(settings)}), and {refusal};"
+            " unset both, and the demo starts servers for itself"
+        )
+
+
+def _make_schema(connection: Connection, specialists: Sequence[str]) -> None:
+    try:
+        with postgres_errors():
+            connection.execute(query("create_specialist_profile", "demo"))
+        migrate(connection, migrations())
+        connection.execute(query("insert_specialists", "demo"), {"ids": list(specialists)})
+    except (IntegrityError, psycopg.ProgrammingError) as error:
+        raise Stop(f'"SpecialistProfile" is not as the demo needs it: {error.diag.message_primary}') from None
+
+
+@contextmanager
+def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C is for the demo, which then ends the worker in good order.
+        process = subprocess.Popen(
+            [*COMMAND, "run"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", GUARD, "guard", str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+        guard.kill()
+        guard.communicate()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ImportError):  # it comes with the embedded servers; without it the parts notice our kill and stop
+            import psutil  # noqa: PLC0415
+
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        process.kill()
+        process.wait()
+
+
+def _wait_for_worker(ready: Stage) -> None:
+    end = time.monotonic() + START_SECONDS
+    while not all(shard.books for shard in ready.look().shards):
+        if time.monotonic() > end:
+            raise Stop(f"the worker does not read its stream; its last words: {ready.last_words()[-1]}")
+        time.sleep(LOOK_SECONDS)
