@@ -1,16 +1,13 @@
 """`python -m worker demo`: a day of events through the real processes, and everything held against a straight count."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 from worker.demo.count import differences, straight_count
+from worker.demo.interrupts import ended_by_signals, hear_no_more
 from worker.demo.stage import LOOK_SECONDS, Stage, stage
 from worker.demo.synthetic import EVENTS, Day, synthetic_day
 from worker.demo.view import Check, Moment, View
@@ -21,7 +18,6 @@ from worker.producer import Pusher
 from worker.stream import redis_errors
 
 INTERRUPTED = 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SEND_SECONDS = 5.0
 """Over which the events are spread, so that there is something to see; a few take less."""
 
@@ -46,7 +42,7 @@ def run_demo(file: Path | None, *, keep: bool, events: int = EVENTS) -> int:
     """
     began = time.monotonic()
     view = View()
-    with _ended_by_signals():
+    with ended_by_signals():
         try:
             day, what = _day_of(file) if file else _synthetic_day(events)
             view.title(what)
@@ -56,7 +52,7 @@ def run_demo(file: Path | None, *, keep: bool, events: int = EVENTS) -> int:
                 passed = _Play(ready, day, view).run()
                 if keep:
                     _stay(ready, day, view)
-                _hear_no_more()
+                hear_no_more()
                 view.ending(borrowed=ready.borrowed)
         except KeyboardInterrupt:
             view.stopped()
@@ -157,25 +153,3 @@ def _stay(ready: Stage, day: Day, view: View) -> None:
         while True:
             view.show(Moment.of(ready.look()))
             time.sleep(LOOK_SECONDS)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Being told to end, or a terminal that is closed, is like Ctrl-C: everything is put away first."""
-    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    _hear_no_more()
-    raise KeyboardInterrupt
-
-
-def _hear_no_more() -> None:
-    """Putting everything away takes a second or two, in which another Ctrl-C would only leave something behind."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

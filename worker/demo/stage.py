@@ -20,6 +20,7 @@ from psycopg.errors import IntegrityError, RaiseException
 from psycopg.rows import class_row
 
 from worker.demo.count import Books, Count, Key, Row
+from worker.demo.interrupts import held
 from worker.embedded import embedded
 from worker.errors import Stop
 from worker.migrations import migrate, migrations
@@ -197,24 +198,23 @@ def _make_schema(connection: Connection, specialists: Sequence[str]) -> None:
 
 @contextmanager
 def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as output:
-        # A session of its own: Ctrl-C is for the demo, which then ends the worker in good order.
-        process = subprocess.Popen(
-            [*COMMAND, "run"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    guard = subprocess.Popen(
-        ["/bin/sh", "-c", GUARD, "guard", str(process.pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    with ExitStack() as stack:
+        with held(), log.open("wb") as output:
+            # A session of its own: Ctrl-C is for the demo, which then ends the worker in good order.
+            process = subprocess.Popen(
+                [*COMMAND, "run"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+            guard = subprocess.Popen(
+                ["/bin/sh", "-c", GUARD, "guard", str(process.pid)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            stack.callback(guard.communicate)
+            stack.callback(guard.kill)
+            stack.callback(_end, process)
         yield process
-    finally:
-        _end(process)
-        guard.kill()
-        guard.communicate()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
