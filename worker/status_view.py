@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -75,21 +77,42 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
         _books_table(status),
     ]
     if status.dead_letters:
-        parts.append(_table("Dead letters", ("reason", "count", "latest"), status.dead_letters))
+        parts.append(_dead_letters_table(status))
     if status.continuity:
-        headings = ("when", "stream", "finding", "action", "lost")
-        parts.append(_table("Found wrong with the streams", headings, status.continuity))
-    parts.append(_table("Queues", ("queue", "waiting", "running", "failed"), [_values(queue) for queue in jobs.queues]))
+        parts.append(_continuity_table(status))
+    parts.append(_queues_table(jobs))
     if jobs.workers:
-        headings = ("worker", "queue", "state", "job", "heartbeat s ago")
-        parts.append(_table("Workers", headings, [_values(worker) for worker in jobs.workers]))
+        parts.append(_workers_table(jobs))
     else:
         parts.append(Text("no worker runs: start one with `python -m worker run`", style="bold red"))
-    return Group(*parts)
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
 
 
-def _values(view: Any) -> list[Any]:
-    return list(asdict(view).values())
+def _dead_letters_table(status: Status) -> Table:
+    rows = [(dead.reason, f"{dead.letters:,}", _utc(dead.latest)) for dead in status.dead_letters]
+    return _table("Dead letters", ("reason", "count", "latest, UTC"), rows)
+
+
+def _continuity_table(status: Status) -> Table:
+    rows = [(_utc(event.happened_at), *event[1:]) for event in status.continuity]
+    return _table("Found wrong with the streams", ("when, UTC", "stream", "finding", "action", "lost"), rows)
+
+
+def _queues_table(jobs: JobsView) -> Table:
+    rows = [(queue.name, queue.queued, queue.started, queue.failed) for queue in jobs.queues]
+    return _table("Queues", ("queue", "waiting", "running", "failed"), rows)
+
+
+def _workers_table(jobs: JobsView) -> Table:
+    rows = [
+        (worker.name[:8], worker.queue, worker.state, worker.job, f"{worker.heartbeat_age:.1f}")
+        for worker in jobs.workers
+    ]
+    return _table("Workers", ("worker", "queue", "state", "job", "heartbeat s ago"), rows)
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _shards_table(status: Status) -> Table:
