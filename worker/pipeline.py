@@ -160,7 +160,8 @@ class Rollup:
                 break
             if in_flight is None or in_flight.answer.done():
                 break
-        self.report.read(batch.entries, time.perf_counter() - started)
+        if batch.entries:
+            self.report.read(time.perf_counter() - started)
         return batch
 
     def _parse(self, entries: Sequence[Entry]) -> tuple[list[Event], list[Rejected]]:

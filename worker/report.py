@@ -22,14 +22,13 @@ class Report:
 
     def _begin(self) -> None:
         self._sum = Committed(0, 0, 0, 0)
-        self._batches = self._entries = 0
+        self._batches = 0
         self._read_s = self._commit_s = 0.0
         self._since = time.monotonic()
 
-    def read(self, entries: int, seconds: float) -> None:
-        """Entries were read and parsed."""
-        self._entries += entries
-        self._read_s += seconds if entries else 0.0
+    def read(self, seconds: float) -> None:
+        """Reading and parsing a batch took so long."""
+        self._read_s += seconds
 
     def committed(self, batch: Committed, position: str, seconds: float) -> None:
         """A batch was committed, `seconds` after it was sent."""
@@ -50,7 +49,7 @@ class Report:
                 shard=self.shard,
                 position=self._position,
                 batches=self._batches,
-                entries=self._entries,
+                entries=sum(self._sum),
                 **self._sum._asdict(),
                 read_ms=round(self._read_s * 1000, 1),
                 commit_ms=round(self._commit_s * 1000, 1),

@@ -21,8 +21,17 @@ from worker.settings import Settings, without_credentials
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-SORTS_IN_MEMORY = 5_000
-"""Events that PostgreSQL sorts within its default work_mem (4 MB); a larger batch asks for more."""
+SMALL_BATCH = 5_000
+"""Entries up to which PostgreSQL sorts within its default work_mem (4 MB), and planning is the larger part of the work:
+such a batch uses a prepared statement. A larger one asks for more memory and for a plan of its own."""
+
+NEVER = 2**31
+
+
+class _Pooler:
+    """Whether prepared statements work: an old PgBouncer in transaction mode mixes up whose they are."""
+
+    keeps_prepared = True
 
 
 class UuidArrayDumper(Dumper):
@@ -59,7 +68,7 @@ def libpq_url(url: str) -> str:
 
 
 def connect_postgres(settings: Settings, purpose: str) -> Connection:
-    """A connection in autocommit mode, without server-side prepared statements (PgBouncer in transaction mode).
+    """A connection in autocommit mode, that prepares no statement by itself.
 
     Args:
         settings: says where.
@@ -75,7 +84,7 @@ def connect_postgres(settings: Settings, purpose: str) -> Connection:
         return psycopg.connect(
             libpq_url(url),
             autocommit=True,
-            prepare_threshold=None,
+            prepare_threshold=NEVER,
             connect_timeout=5,
             application_name=f"analytics {purpose}",
             keepalives_idle=5,
@@ -109,6 +118,9 @@ def postgres_errors() -> Iterator[None]:
         raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
     except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
         raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
+    except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
+        _Pooler.keeps_prepared = False
+        raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None
     except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
         raise Retry(f"PostgreSQL: {_first_line(error)}") from None
 
@@ -209,12 +221,12 @@ def commit_batch(connection: Connection, batch: Batch, shard: int, time_zone: st
     """
     parameters = batch.parameters(shard, time_zone)
     with postgres_errors(), connection.cursor(row_factory=class_row(Committed)) as cursor:
-        if batch.entries > SORTS_IN_MEMORY:
+        if batch.entries > SMALL_BATCH:
             with connection.pipeline():  # one implicit transaction, one round trip
                 connection.execute(query("prepare_batch"))
-                cursor.execute(query("commit_batch"), parameters)
+                cursor.execute(query("commit_batch"), parameters, prepare=False)
         else:
-            cursor.execute(query("commit_batch"), parameters)
+            cursor.execute(query("commit_batch"), parameters, prepare=_Pooler.keeps_prepared)
         committed = cursor.fetchone()
     if committed is None:
         raise Conflict(f"somebody else moved the position of {batch.read_after.stream}")
