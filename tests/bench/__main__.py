@@ -1,0 +1,77 @@
+"""`python -m tests.bench`: what is measured, in which order, and how it is shown."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tests.bench.drain import drain, sizes
+from tests.bench.figures import Figure, Results, Say, figures_table
+from tests.bench.freshness import freshness, linger
+from tests.bench.ground import Ground, ground, machine
+from tests.bench.idle import idle
+
+WIDTH = 150
+"""Of what is written to a file, where there is no terminal that is narrower."""
+
+
+class Scenario(StrEnum):
+    """What can be measured alone."""
+
+    DRAIN = "drain"
+    SIZES = "sizes"
+    FRESHNESS = "freshness"
+    LINGER = "linger"
+    IDLE = "idle"
+
+
+SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
+    Scenario.DRAIN: drain,
+    Scenario.SIZES: sizes,
+    Scenario.FRESHNESS: freshness,
+    Scenario.LINGER: linger,
+    Scenario.IDLE: idle,
+}
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="A tenth of the events and short measurements: a minute or so.")] = False,
+    only: Annotated[list[Scenario] | None, typer.Option(help="This alone; may be given more than once.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
+) -> None:
+    """Measure the worker with the embedded servers. Exit code 0, however slow; another one if something did not run."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    here, began = machine(), time.monotonic()
+    console.print(here, style="dim")
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:4.0f} s[/]  {text}")
+
+    figures: list[Figure] = []
+    with ground(quick=quick) as stands:
+        for scenario in only or SCENARIOS:
+            results = SCENARIOS[scenario](stands, say)
+            figures += results.figures
+            for table in results.tables:
+                console.print(table)
+    if figures:
+        console.print(figures_table(figures))
+    if json_file:
+        json_file.write_text(as_json(here, quick, figures))
+
+
+def as_json(here: str, quick: bool, figures: Sequence[Figure]) -> str:
+    """The figures for a program."""
+    lines = [asdict(figure) | {"is_met": figure.is_met} for figure in figures]
+    return json.dumps({"machine": here, "quick": quick, "figures": lines}, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    typer.run(main)
