@@ -7,6 +7,8 @@ from redis.exceptions import RedisError
 
 from jobs.queue import others_wait
 from jobs.work import stop_requested
+from worker.errors import Stop
+from worker.log import get_logger
 from worker.pipeline import run_shard
 from worker.settings import load_settings
 from worker.stop import pause
@@ -15,6 +17,9 @@ from worker.stream import connect_redis
 SHORTEST_SECONDS = 1.0
 LONGEST_SECONDS = 60.0
 LOOK_SECONDS = 1.0
+STUCK_SECONDS = 5.0  # until a person has put right what is wrong, one line so often is enough
+
+log = get_logger(__name__)
 
 
 def rollup(shard: int) -> dict[str, int]:
@@ -34,7 +39,11 @@ def rollup(shard: int) -> dict[str, int]:
         settings = load_settings()
         with connect_redis(settings) as connection:
             until.connection = connection
-            return run_shard(settings, shard, until)
+            return run_shard(settings, shard, until, must_stop=stop_requested)
+    except Stop as error:
+        log.error("rollup cannot go on", shard=shard, why=str(error), seconds=STUCK_SECONDS)
+        pause(STUCK_SECONDS, stop_requested)
+        return {}
     finally:
         # RQ repeats at once what ended well and retries at once what failed: a lasting error would spin.
         pause(until.began + SHORTEST_SECONDS - time.monotonic(), stop_requested)

@@ -183,13 +183,18 @@ CREATE FUNCTION analytics.sources(catalog integer, search integer, direct intege
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN format('{"catalog":%s,"search":%s,"direct":%s,"other":%s}', catalog, search, direct, other)::jsonb;
 
+-- What somebody else wrote there and is no number counts as 0: one odd row must not stop the rows around it.
+CREATE FUNCTION analytics.source_views(sources jsonb, source text) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(sources -> source) = 'number' THEN (sources -> source)::integer ELSE 0 END;
+
 CREATE FUNCTION analytics.add_sources(a jsonb, b jsonb) RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN analytics.sources(
-        coalesce((a ->> 'catalog')::integer, 0) + coalesce((b ->> 'catalog')::integer, 0),
-        coalesce((a ->> 'search')::integer, 0) + coalesce((b ->> 'search')::integer, 0),
-        coalesce((a ->> 'direct')::integer, 0) + coalesce((b ->> 'direct')::integer, 0),
-        coalesce((a ->> 'other')::integer, 0) + coalesce((b ->> 'other')::integer, 0));
+        analytics.source_views(a, 'catalog') + analytics.source_views(b, 'catalog'),
+        analytics.source_views(a, 'search') + analytics.source_views(b, 'search'),
+        analytics.source_views(a, 'direct') + analytics.source_views(b, 'direct'),
+        analytics.source_views(a, 'other') + analytics.source_views(b, 'other'));
 
 -- The ledger partition of one UTC day: created first and attached then, because PARTITION OF locks the whole ledger.
 CREATE FUNCTION analytics.create_partition(day date) RETURNS boolean
@@ -198,21 +203,22 @@ DECLARE
     partition text := 'event_' || to_char(day, 'YYYYMMDD');
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('analytics.create_partition'));
-    IF to_regclass('analytics.' || partition) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_inherits
+               WHERE inhparent = 'analytics.event'::regclass AND inhrelid = to_regclass('analytics.' || partition)) THEN
         RETURN false;
     END IF;
-    EXECUTE format('CREATE TABLE analytics.%I (LIKE analytics.event INCLUDING DEFAULTS INCLUDING INDEXES,
+    EXECUTE format('CREATE TABLE IF NOT EXISTS analytics.%I (LIKE analytics.event INCLUDING DEFAULTS INCLUDING INDEXES,
                     CONSTRAINT its_day CHECK (day IS NOT NULL AND day = %L::date))', partition, day);
     EXECUTE format('ALTER TABLE analytics.event ATTACH PARTITION analytics.%I FOR VALUES FROM (%L) TO (%L)',
                    partition, day, day + 1);
-    EXECUTE format('ALTER TABLE analytics.%I DROP CONSTRAINT its_day', partition);
+    EXECUTE format('ALTER TABLE analytics.%I DROP CONSTRAINT IF EXISTS its_day', partition);
     RETURN true;
 END
 $create_partition$;
 $run_0002_analytics$;
-        INSERT INTO analytics.migration (name, checksum) VALUES ('0002_analytics', '542d3b694f4d367603c01cea128387ebf82603467a8e177a624d37f97884f5ce');
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0002_analytics', 'dc08d97d61f9e83057af8debaed698a76e28c48124085146272f71b681adebb5');
         RAISE NOTICE 'applied 0002_analytics';
-    ELSIF checksum_applied <> '542d3b694f4d367603c01cea128387ebf82603467a8e177a624d37f97884f5ce' THEN
+    ELSIF checksum_applied <> 'dc08d97d61f9e83057af8debaed698a76e28c48124085146272f71b681adebb5' THEN
         RAISE EXCEPTION 'the migration 0002_analytics was changed after it had been applied: restore the file';
     END IF;
 END

@@ -28,7 +28,9 @@ def trace(settings: Settings, *words: object) -> Redis:
     return redis
 
 
-def run_shard(settings: Settings, shard: int, should_stop: Callable[[], bool]) -> dict[str, int]:
+def run_shard(
+    settings: Settings, shard: int, should_stop: Callable[[], bool], must_stop: Callable[[], bool]
+) -> dict[str, int]:
     with trace(settings, "begin", shard, os.getpid(), os.getppid()) as redis:
         mode = redis.get("fake:mode")
         if mode == b"raise":

@@ -33,6 +33,7 @@ class Batch:
         self.days: set[int] = set()
         """UTC days of the events, counted from 1970-01-01."""
         self.rejected: list[Rejected] = []
+        self.rejected_bytes = 0
         self._events = 0
         self._event_ids: list[bytes] = []
         self._texts: dict[str, list[str]] = {name: [] for name in _ARRAY_ITEMS}
@@ -46,9 +47,10 @@ class Batch:
             self.days |= {occurred_ms // DAY_MS for occurred_ms in columns["occurred_ms"]}
             for name, items in _ARRAY_ITEMS.items():
                 self._texts[name].append(items(columns[name]))
-                if any(columns[name]):
+                if name not in _OPTIONAL or any(columns[name]):
                     self._with_values.add(name)
         self.rejected += rejected
+        self.rejected_bytes += sum(sum(map(len, each.fields)) for each in rejected)
         self._events += len(events)
         entries = len(events) + len(rejected)
         self.entries += entries
@@ -67,6 +69,7 @@ class Batch:
             "stream": self.read_after.stream,
             "epoch": self.read_after.epoch,
             "read_after": str(self.read_after.last_id),
+            "read_after_ordinal": self.read_after.ordinal,
             "shard": shard,
             "time_zone": time_zone,
             "event_id": UuidArray(_array_header(UUID_OID, self._events) + b"".join(self._event_ids)),
@@ -130,6 +133,10 @@ _ARRAY_ITEMS = {
     "excluded": _plain_or_null,
     "entry_id": _in_quotes,
 }
+
+
+_OPTIONAL = frozenset({"contact_type", "visitor", "excluded"})
+"""Columns that may be without any value; what they have is never falsy."""
 
 
 def fields_as_json(fields: Sequence[bytes]) -> str:

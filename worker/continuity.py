@@ -91,16 +91,17 @@ def judge(position: Position, facts: StreamFacts, entries_read: int, reached_end
         return Restarted("restarted")
     if ordinal is None:
         return None
+    missing, trimmed = 0, True
     if reached_end:
         # Exact whoever deleted what: all that was ever added, less what had been read, less what is read now.
         missing = facts.entries_added - ordinal - entries_read
-        if missing > 0:
-            trimmed = (facts.first is None or facts.first > position.last_id) and facts.max_deleted <= position.last_id
-            return Lost("trimmed_unread" if trimmed else "deleted_unread", missing)
+        trimmed = (facts.first is None or facts.first > position.last_id) and facts.max_deleted <= position.last_id
     elif facts.first is not None and facts.first > position.last_id and facts.max_deleted == BEGINNING:
         missing = facts.ordinal_before_first - ordinal
-        if missing > 0:
-            return Lost("trimmed_unread", missing)
+    if missing < 0:
+        return Restarted("went_back")  # more is there than was added since: it was emptied, and filled again
+    if missing > 0:
+        return Lost("trimmed_unread" if trimmed else "deleted_unread", missing)
     return None
 
 

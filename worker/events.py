@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
@@ -12,11 +12,14 @@ from worker.bots import is_bot
 
 DAY_MS = 86_400_000
 FUTURE_MS = 5 * 60_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TYPES = {b"profile_view": "profile_view", b"contact_view": "contact_view"}
 SOURCES = {b"catalog": "catalog", b"search": "search", b"direct": "direct"}
 
-# Longest value of each field in bytes (UTF-8). A field that is not named here is ignored, however long it is.
+VISITOR_CHARACTERS = 128
+
+# Longest value of each field in bytes (UTF-8). Unknown fields are ignored, however long; a long source is `other`.
 LIMITS = {
     b"v": 64,
     b"type": 64,
@@ -24,16 +27,15 @@ LIMITS = {
     b"eventId": 64,
     b"occurredAt": 64,
     b"contactType": 64,
-    b"source": 128,
     b"viewerId": 128,
-    b"visitorId": 4 * 128,
+    b"visitorId": 4 * VISITOR_CHARACTERS,
     b"userAgent": 4096,
 }
 _ALWAYS_ALLOWED = min(LIMITS.values())
 
 _specialist_id = re.compile(rb"[A-Za-z0-9_-]{1,64}").fullmatch
 _uuid = re.compile(rb"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
-_with_offset = re.compile(r"T.*(?:Z|[+-]\d{2}:?\d{2})$", re.IGNORECASE).search
+_with_offset = re.compile(r"T.*(?:Z|[+-]\d{2}:?\d{2})$").search
 
 
 class Reason(StrEnum):
@@ -159,6 +161,9 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
 
 
 def _over_limit(pairs: dict[bytes, bytes]) -> bool:
+    visitor = pairs.get(b"visitorId", b"")
+    if len(visitor) > VISITOR_CHARACTERS and len(visitor.decode("utf-8", "replace")) > VISITOR_CHARACTERS:
+        return True
     return any(len(value) > LIMITS[name] for name, value in pairs.items() if name in LIMITS)
 
 
@@ -166,7 +171,8 @@ def _from_iso(raw: bytes) -> int | None:
     """Epoch milliseconds of ISO 8601 with an offset; None for anything else. Without an offset it would be a guess."""
     try:
         text = raw.decode("ascii")
-        return round(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000) if _with_offset(text) else None
+        # Whole milliseconds, downwards: rounded up, the last moment of a day would count on the next.
+        return (datetime.fromisoformat(text) - EPOCH) // timedelta(milliseconds=1) if _with_offset(text) else None
     except (ValueError, OverflowError):
         return None
 

@@ -8,14 +8,14 @@ import structlog
 from structlog.stdlib import BoundLogger
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z]+://)[^\s/'\"]*@", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@|(?<=password=)[^\s&'\"]+", re.IGNORECASE)
 
 
 def _drop_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Last guard before a line is written: libraries put URLs into their own messages and tracebacks."""
     for key, value in event.items():
-        if isinstance(value, str) and "://" in value:
-            event[key] = _CREDENTIALS.sub(r"\g<scheme>", value)
+        if isinstance(value, str):
+            event[key] = _CREDENTIALS.sub("", value)
     return event
 
 

@@ -6,9 +6,11 @@ While PostgreSQL works on one batch the next is read and parsed, so a batch is s
 """
 
 import gc
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -26,8 +28,14 @@ from worker.stop import pause
 from worker.store import Committed
 from worker.stream import Entry, Page, StreamReader, connect_redis
 
-PAGE_ENTRIES = 5_000
-"""Entries in one read: raw entries are the largest thing in memory, and Redis answers nobody else meanwhile."""
+FIRST_PAGE_ENTRIES, PAGE_ENTRIES, PAGE_BYTES = 10, 5_000, 4_000_000
+"""One read brings at most so many entries, and about so many bytes if they are like those before: raw entries are the
+largest thing in memory, and Redis answers nobody else meanwhile. The first read is small, the next ones grow."""
+
+REJECTED_BYTES = 16_000_000
+"""A batch ends with so many bytes of bad entries, which go into it as they are."""
+
+ANSWER_S = 0.1
 
 WAIT_MS = 250
 """Longest sleep in Redis: how late a stop is noticed, and how often an idle stream is held against what is stored."""
@@ -39,13 +47,16 @@ EPOCH = date(1970, 1, 1)
 log = get_logger(__name__)
 
 
-def run_shard(settings: Settings, shard: int, should_stop: Callable[[], bool]) -> dict[str, int]:
+def run_shard(
+    settings: Settings, shard: int, should_stop: Callable[[], bool], must_stop: Callable[[], bool] = lambda: False
+) -> dict[str, int]:
     """Count the events of one shard until asked to stop; a server that is away is waited for.
 
     Args:
         settings: where the servers are, and how to count.
         shard: number of the stream, from 0.
-        should_stop: asked at least every quarter of a second.
+        should_stop: asked at least every quarter of a second; the batch in hand is finished.
+        must_stop: the same, but a batch that PostgreSQL is still working on is given up, to be read again.
 
     Returns:
         What became of the entries that were read: `counted`, `duplicates`, `excluded`, `dead_lettered`.
@@ -57,9 +68,11 @@ def run_shard(settings: Settings, shard: int, should_stop: Callable[[], bool]) -
     while not should_stop():
         try:
             with opened(settings, shard, report) as rollup:
+                rollup.must_stop = must_stop
                 rollup.run(should_stop, on_progress=backoff.reset)
         except Conflict as conflict:
-            log.info("position reloaded", shard=shard, why=str(conflict))
+            level = logging.WARNING if backoff.next_s else logging.INFO  # one is usual, one after the other is not
+            log.log(level, "position reloaded", shard=shard, why=str(conflict))
             backoff.wait(should_stop)
         except Retry as error:
             log.warning("waiting for a server", shard=shard, why=str(error), seconds=backoff.next_s)
@@ -108,6 +121,8 @@ class Rollup:
         self.specialists: set[str] = set()
         self.partitions = store.list_partitions(self.lookup)
         self.position = self._load_position()
+        self.page_entries = FIRST_PAGE_ENTRIES
+        self.must_stop: Callable[[], bool] = lambda: False
         self.trim_at = 0.0
 
     def _load_position(self) -> Position:
@@ -137,6 +152,7 @@ class Rollup:
             in_flight = self._send(batch) if batch.entries and not should_stop() else None
         self._settle(in_flight)
         on_progress()
+        self._trim()
 
     def _gather(self, in_flight: InFlight | None) -> Batch:
         """Read and parse what there is, up to one batch, for as long as PostgreSQL works on the batch before.
@@ -145,14 +161,15 @@ class Rollup:
         """
         started = time.perf_counter()
         batch = Batch(in_flight.batch.after if in_flight else self.position)
-        while (room := self.settings.batch_entries - batch.entries) > 0:
-            page = self.reader.read(batch.after.last_id, min(PAGE_ENTRIES, room))
+        while (room := self.settings.batch_entries - batch.entries) > 0 and batch.rejected_bytes < REJECTED_BYTES:
+            page = self.reader.read(batch.after.last_id, min(self.page_entries, room))
             verdict = judge(batch.after, page.facts, len(page.entries), page.reached_end)
             if verdict is not None:
                 if not in_flight and not batch.entries:
                     self._heal(verdict, page)
                 break  # what is at hand is committed first; the next read judges again from there
             if page.entries:
+                self.page_entries = _next_page_entries(self.page_entries, page)
                 events, rejected = self._parse(page.entries)
                 batch.add(EntryId.of(page.entries[-1][0].decode()), events, rejected)
             if page.reached_end:
@@ -214,12 +231,24 @@ class Rollup:
         """
         if in_flight is None:
             return
-        committed = in_flight.answer.result()
+        committed = self._answer(in_flight)
         self.position = in_flight.batch.after
         self.report.committed(committed, str(self.position.last_id), time.perf_counter() - in_flight.sent_at)
         if time.monotonic() >= self.trim_at:
-            self.reader.trim(self.position.last_id, round(self.settings.stream_retention_hours * 3_600_000))
-            self.trim_at = time.monotonic() + TRIM_EVERY_S
+            self._trim()
+
+    def _trim(self) -> None:
+        """Trim what is committed and old; at once again if there was something, for there may be more."""
+        trimmed = self.reader.trim(self.position.last_id, round(self.settings.stream_retention_hours * 3_600_000))
+        self.trim_at = time.monotonic() + (0.0 if trimmed else TRIM_EVERY_S)
+
+    def _answer(self, in_flight: InFlight) -> Committed:
+        while True:
+            try:
+                return in_flight.answer.result(timeout=ANSWER_S)
+            except FutureTimeout:
+                if self.must_stop():
+                    self.writer.cancel_safe(timeout=1.0)
 
     def _heal(self, verdict: Lost | Restarted, page: Page) -> None:
         """Record what is wrong with the stream, and put the position where reading can go on."""
@@ -231,3 +260,10 @@ class Rollup:
             log.error("stream restarted", shard=self.shard, verdict=verdict.verdict, reading_from=str(moved.last_id))
         store.record_continuity(self.lookup, self.position, verdict, moved, page.facts)
         self.position = moved
+
+
+def _next_page_entries(entries: int, page: Page) -> int:
+    """Entries that make about `PAGE_BYTES` if they are as large as these; growing by steps."""
+    size = sum(sum(map(len, fields)) for _, fields in page.entries)
+    fitting = PAGE_BYTES * len(page.entries) // max(size, 1)
+    return max(1, min(fitting, 8 * entries, PAGE_ENTRIES))

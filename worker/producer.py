@@ -8,14 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from uuid import uuid4
 from zlib import crc32
 
 import redis
-
-if TYPE_CHECKING:
-    pass
 
 STREAM = "analytics:events"
 PIPELINE_EVENTS = 500

@@ -1,8 +1,8 @@
 """Settings: one frozen object, read from the environment once at the edge of the program."""
 
+import re
 from functools import cached_property
 from typing import Annotated
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
@@ -10,12 +10,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import Stop
 
+# Host and path of a URL. Up to the last @ all is credentials, also where a person forgot to percent-encode a password.
+_SHOWN = re.compile(r"([a-z]+)://(?:.*@)?([\w.,:\[\]-]*(?:/[^?#@]*)?)(?:[?#][^@]*)?", re.DOTALL)
+
 
 def without_credentials(url: str) -> str:
     """The URL as it may be shown: without user, password and query (a query can carry a password too)."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    match = _SHOWN.fullmatch(url)
+    return f"{match[1]}://{match[2]}" if match else f"{url.partition('://')[0]}://…"
 
 
 def _known_zone(name: str) -> str:
@@ -29,7 +31,7 @@ def _known_zone(name: str) -> str:
 class Settings(BaseSettings):
     """What the environment says. Field descriptions are the README's texts; a test holds the two together."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: SecretStr = Field(
         validation_alias="DATABASE_URL", description="PostgreSQL, `postgresql://user:password@host:port/database`"
@@ -67,6 +69,7 @@ class Settings(BaseSettings):
         24.0,
         validation_alias="ANALYTICS_STREAM_RETENTION_HOURS",
         ge=0,
+        allow_inf_nan=False,
         description="hours that committed entries stay in the stream, so that a restored database can read them again",
     )
     exclude_bots: bool = Field(
@@ -97,6 +100,7 @@ class Settings(BaseSettings):
         10.0,
         validation_alias="ANALYTICS_REWIND_MINUTES",
         ge=0,
+        allow_inf_nan=False,
         description="how far reading goes back after Redis was restarted, failed over or restored",
     )
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
@@ -109,7 +113,7 @@ class Settings(BaseSettings):
             ("DATABASE_URL", self.database_url, ("postgresql", "postgres")),
             ("REDIS_URL", self.redis_url, ("redis", "rediss", "unix")),
         ):
-            if urlsplit(url.get_secret_value()).scheme not in schemes:
+            if url.get_secret_value().partition("://")[0] not in schemes:
                 raise ValueError(f"{variable} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return self
 

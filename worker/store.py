@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -26,6 +26,17 @@ SMALL_BATCH = 5_000
 such a batch uses a prepared statement. A larger one asks for more memory and for a plan of its own."""
 
 NEVER = 2**31
+UNREADABLE_URL = "DATABASE_URL cannot be read: are special characters of the password percent-encoded?"
+
+
+GONE_MEANWHILE = (
+    psycopg.errors.ForeignKeyViolation,  # a specialist was deleted
+    psycopg.errors.CheckViolation,  # a partition was dropped
+    psycopg.errors.UniqueViolation,  # somebody made the same thing
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+"""What another transaction did in this very moment: with the memory thrown away, the next try goes well."""
 
 
 class _Pooler:
@@ -59,12 +70,15 @@ def libpq_url(url: str) -> str:
     Raises:
         Stop: it asks for another schema than `public`, where Prisma would keep the site's tables elsewhere.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise Stop(UNREADABLE_URL) from None
     parameters = parse_qsl(parts.query)
     if dict(parameters).get("schema", "public") != "public":
         raise Stop("DATABASE_URL asks for another schema than public, which is not supported: remove ?schema=…")
     kept = [(name, value) for name, value in parameters if name not in _PRISMA_PARAMETERS]
-    return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(kept)}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(kept, quote_via=quote)}"
 
 
 def connect_postgres(settings: Settings, purpose: str) -> Connection:
@@ -92,8 +106,8 @@ def connect_postgres(settings: Settings, purpose: str) -> Connection:
             keepalives_count=3,
             tcp_user_timeout=10_000,
         )
-    except psycopg.ProgrammingError as error:
-        raise Stop(f"DATABASE_URL cannot be read: {_first_line(error)}") from None
+    except psycopg.ProgrammingError:  # its words could hold a part of the password
+        raise Stop(UNREADABLE_URL) from None
     except psycopg.OperationalError as error:
         refusals = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
         kind = Stop if any(refusal in str(error) for refusal in refusals) else Retry
@@ -113,16 +127,28 @@ def postgres_errors() -> Iterator[None]:
         raise Stop(f"the database is not migrated ({_first_line(error)}): run `python -m worker migrate`") from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise Stop(f"the database role lacks a right: {_first_line(error)}") from None
-    except psycopg.IntegrityError as error:
-        # A specialist was deleted, a partition dropped or an event came through another shard in this very moment.
-        raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
-    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+    except GONE_MEANWHILE as error:
         raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
     except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
         _Pooler.keeps_prepared = False
         raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None
     except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
         raise Retry(f"PostgreSQL: {_first_line(error)}") from None
+    except psycopg.Error as error:
+        raise Stop(f"PostgreSQL refuses: {_first_line(error)}") from None
+
+
+def check_time_zone(connection: Connection, name: str) -> None:
+    """PostgreSQL has its own list of time zones, which must know the name too.
+
+    Raises:
+        Stop: it does not.
+    """
+    try:
+        with postgres_errors():
+            connection.execute(query("check_time_zone"), {"time_zone": name})
+    except Stop as error:
+        raise Stop(f"ANALYTICS_TIME_ZONE {error}") from None
 
 
 class PositionRow(NamedTuple):
@@ -171,6 +197,7 @@ def record_continuity(
                 "stream": stored.stream,
                 "stored_epoch": stored.epoch,
                 "stored_last_id": str(stored.last_id),
+                "stored_ordinal": stored.ordinal,
                 "epoch": moved_to.epoch,
                 "last_id": str(moved_to.last_id),
                 "ordinal": moved_to.ordinal,

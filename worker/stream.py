@@ -34,8 +34,8 @@ def connect_redis(settings: Settings) -> redis.Redis:
             socket_keepalive=True,
             retry=RedisRetry(NoBackoff(), 0),
         )
-    except ValueError as error:
-        raise Stop(f"REDIS_URL cannot be read: {error}") from None
+    except ValueError:  # its words could hold a part of the password
+        raise Stop("REDIS_URL cannot be read: are special characters of the password percent-encoded?") from None
 
 
 @contextmanager
@@ -88,15 +88,8 @@ class StreamReader:
             transaction.xinfo_stream(self.key)
             transaction.xrange(self.key, min=f"({after}", count=count)
             info, about, entries = transaction.execute(raise_on_error=False)
-            for answer in (info, entries):
-                if isinstance(answer, Exception):
-                    self._refuse(answer)
+            _refuse_errors(self.key, info, entries)
         return Page(entries, _facts(info, about), len(entries) < count)
-
-    def _refuse(self, error: Exception) -> None:
-        if str(error).startswith("WRONGTYPE"):
-            raise Stop(f"the Redis key {self.key} is not a stream: see ANALYTICS_STREAM") from None
-        raise error
 
     def wait(self, after: EntryId, milliseconds: int) -> bool:
         """Sleep until there is an entry after the position, at most so long; whether there is one."""
@@ -110,7 +103,7 @@ class StreamReader:
         """
         oldest_kept = committed if retention_ms == 0 else EntryId(max(0, committed.ms - retention_ms), 0)
         with redis_errors(self._settings):
-            return self._client.xtrim(self.key, minid=str(oldest_kept), approximate=True)
+            return self._client.xtrim(self.key, minid=str(oldest_kept), approximate=True, limit=100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +125,21 @@ def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Po
         transaction.xrange(key, min=f"({after}", count=1)
         transaction.time()
         info, about, oldest, (seconds, microseconds) = transaction.execute(raise_on_error=False)
+        _refuse_errors(key, info, oldest)
     facts = _facts(info, about)
     if not oldest:
         return Backlog(0, None)
     read = position.ordinal if position else facts.ordinal_before_first
     entries = None if read is None else max(0, facts.entries_added - read)
     return Backlog(entries, seconds + microseconds / 1e6 - _id(oldest[0][0]).ms / 1000)
+
+
+def _refuse_errors(key: str, *answers: object) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            if str(answer).startswith("WRONGTYPE"):
+                raise Stop(f"the Redis key {key} is not a stream: see ANALYTICS_STREAM") from None
+            raise answer
 
 
 def _facts(info: dict[str, Any], about: dict[str, Any] | Exception) -> StreamFacts:

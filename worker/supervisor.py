@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Backoff:
+class RestartDelay:
     """How long to wait before starting a part again that has died. All in seconds."""
 
     first: float = 0.1
@@ -45,11 +45,11 @@ class Backoff:
 class Part:
     """One child process, over and over."""
 
-    def __init__(self, arguments: Sequence[str], backoff: Backoff) -> None:
+    def __init__(self, arguments: Sequence[str], delay: RestartDelay) -> None:
         self.name = " ".join(arguments)
         self.pid = 0
         self._arguments = arguments
-        self._backoff = backoff
+        self._delay = delay
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._waited = 0.0
@@ -90,7 +90,7 @@ class Part:
         return True
 
     def _wait_longer(self) -> int:
-        self._waited = self._backoff.after(time.monotonic() - self._started, self._waited)
+        self._waited = self._delay.after(time.monotonic() - self._started, self._waited)
         self._due = time.monotonic() + self._waited
         return round(1000 * self._waited)
 
@@ -100,13 +100,13 @@ class Part:
             self._process.send_signal(number)
 
 
-def run_supervisor(settings: Settings, *, command: Sequence[str] = COMMAND, backoff: Backoff | None = None) -> int:
+def run_supervisor(settings: Settings, *, command: Sequence[str] = COMMAND, delay: RestartDelay | None = None) -> int:
     """Run every part until SIGTERM or SIGINT.
 
     Args:
         settings: how many shards there are.
         command: what each part's arguments are appended to.
-        backoff: how quickly a part is restarted.
+        delay: how quickly a part is restarted.
 
     Returns:
         The exit code: 0, or 1 if a part had to be killed.
@@ -114,7 +114,7 @@ def run_supervisor(settings: Settings, *, command: Sequence[str] = COMMAND, back
     stop = StopSignal()
     stop.install()
     plan = [["work", "rollup"]] * min(settings.shards, _cores()) + [["work", "ops"], ["schedule"]]
-    parts = [Part(arguments, backoff or Backoff()) for arguments in plan]
+    parts = [Part(arguments, delay or RestartDelay()) for arguments in plan]
     orphaned: set[int] = set()  # sessions whose first process has ended, and others not yet
     with _lifeline() as lifeline:
         while not stop():

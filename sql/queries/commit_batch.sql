@@ -8,6 +8,7 @@
 WITH position_held AS MATERIALIZED (
     SELECT FROM analytics.stream_position
     WHERE stream = %(stream)s AND epoch = %(epoch)s AND last_id = %(read_after)s
+      AND ordinal IS NOT DISTINCT FROM %(read_after_ordinal)s
     FOR UPDATE
 ),
 ledgered AS (

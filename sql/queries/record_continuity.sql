@@ -8,6 +8,7 @@ WITH moved AS (
         ordinal = %(ordinal)s,
         lost = lost + coalesce(%(lost)s, 0)
     WHERE stream = %(stream)s AND epoch = %(stored_epoch)s AND last_id = %(stored_last_id)s
+      AND ordinal IS NOT DISTINCT FROM %(stored_ordinal)s
     RETURNING stream
 )
 INSERT INTO analytics.continuity_event (stream, verdict, action, lost, stored, seen)

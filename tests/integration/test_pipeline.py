@@ -16,8 +16,8 @@ import redis
 from tests.support import add_specialists, settings_with
 from worker import store
 from worker.batch import Batch
-from worker.continuity import EntryId, Position
-from worker.errors import Conflict
+from worker.continuity import EntryId, Lost, Position
+from worker.errors import Conflict, Stop
 from worker.pipeline import opened, run_shard
 from worker.report import Report
 from worker.settings import Settings
@@ -381,3 +381,127 @@ def test_dead_letters_are_json(settings: Settings, connection: Connection, clien
     text = connection.execute("SELECT fields::text FROM analytics.dead_letter").fetchone()
     assert text is not None
     assert json.loads(text[0]) == [["type", "x"], ["specialistId", "анна"]]
+
+
+def test_all_at_the_beginning_of_time(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """With a ledger that keeps all, a batch of events from the very first millisecond of 1970 is counted."""
+    add(client, event(occurredAt=0), event(occurredAt="1970-01-01T00:00:00Z"))
+    drain(settings_with(settings, ANALYTICS_LEDGER_DAYS="0"))
+    assert daily(connection) == {("anna", date(1970, 1, 1)): (2, 0)}
+
+
+def test_large_bad_entries_fit_into_memory(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Megabytes of bad entries are buried in several batches, whole, and what follows counts."""
+    pipeline = client.pipeline(transaction=False)
+    for _ in range(60):
+        pipeline.xadd("analytics:events", event(userAgent="x" * 1_000_000))
+    pipeline.execute()
+    add(client, event())
+    drain(settings)
+    assert books(connection) == (61, 1, 0, 0, 60)
+    batches = connection.execute("SELECT count(DISTINCT buried_at) FROM analytics.dead_letter").fetchone()
+    assert batches is not None
+    assert batches[0] > 2
+
+
+def test_trimming_keeps_up(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """However much is committed and old, it is trimmed: not only the ten thousand entries of one cheap call."""
+    now_ms = int(time.time() * 1000)
+    pipeline = client.pipeline(transaction=False)
+    for number in range(40_000):
+        pipeline.xadd("analytics:events", {"type": "x"}, id=f"{now_ms - 7_200_000 + number}-0")
+    pipeline.execute()
+    small = settings_with(settings, ANALYTICS_STREAM_RETENTION_HOURS="0", ANALYTICS_BATCH_ENTRIES="10000")
+    drain(small)
+    assert client.xlen("analytics:events") < 12_000
+
+
+def test_two_readers_record_a_loss_once(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """If two readers of a shard find the same loss, it is recorded once; the second one has to begin again."""
+    add(client, *(event() for _ in range(5)))
+    drain(settings)
+    add(client, *(event() for _ in range(10)))
+    with opened(settings, 0, Report(0)) as early, opened(settings, 0, Report(0)) as late:
+        client.xtrim("analytics:events", maxlen=3, approximate=False)
+        page = late.reader.read(late.position.last_id, 100)
+        early.run(lambda: findings(connection) != [], lambda: None)
+        with pytest.raises(Conflict):
+            store.record_continuity(connection, late.position, Lost("trimmed_unread", 7), late.position, page.facts)
+    drain(settings)
+    assert findings(connection) == [("trimmed_unread", "went_on", 7)]
+    assert connection.execute("SELECT lost FROM analytics.stream_position").fetchone() == (7,)
+
+
+def test_a_flush_that_is_filled_up_again_is_noticed(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """A stream that was emptied and has more entries by now than before is noticed all the same."""
+    add(client, *(event() for _ in range(5)))
+    drain(settings)
+    client.flushall()
+    add(client, *(event("boris") for _ in range(10)))
+    drain(settings)
+    assert [verdict for verdict, _, _ in findings(connection)] == ["went_back"]
+    assert daily(connection) == {("anna", TODAY): (5, 0), ("boris", TODAY): (10, 0)}
+
+
+@pytest.mark.parametrize("sources", ['{"catalog": 1.5}', '{"catalog": "abc"}', '{"catalog": {}}', "[1]", "null", '"x"'])
+def test_an_odd_row_stops_nobody(settings: Settings, connection: Connection, client: redis.Redis, sources: str) -> None:
+    """A row whose sources somebody else has filled with anything is counted on, and so are the rows around it."""
+    connection.execute(
+        'INSERT INTO "SpecialistAnalyticsDaily" (id, "specialistId", date, "profileViews", sources, "updatedAt")'
+        " VALUES ('x', 'anna', %s, 7, %s, now())",
+        [TODAY, sources],
+    )
+    add(client, event(), event("boris"))
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (8, 0), ("boris", TODAY): (1, 0)}
+
+
+def test_a_detached_partition_is_attached_again(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """If somebody detached today's ledger partition, it is put back, and a repeat of what it holds is still known."""
+    known = event()
+    add(client, known)
+    drain(settings)
+    connection.execute(f"ALTER TABLE analytics.event DETACH PARTITION analytics.event_{TODAY:%Y%m%d}".encode())
+    add(client, known, event())
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (2, 0)}
+
+
+def test_what_postgresql_refuses_for_good_is_said(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """If the site adds a column that must be filled, counting stops with a line that says so, and loses nothing."""
+    connection.execute('ALTER TABLE "SpecialistAnalyticsDaily" ADD COLUMN extra integer NOT NULL')
+    add(client, event())
+    with pytest.raises(Stop, match="extra"):
+        drain(settings)
+    connection.execute('ALTER TABLE "SpecialistAnalyticsDaily" DROP COLUMN extra')
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+
+
+def test_a_key_that_is_no_stream(settings: Settings, client: redis.Redis) -> None:
+    """If the key holds something else than a stream, the line names the key."""
+    client.set("analytics:events", "x")
+    with pytest.raises(Stop, match="analytics:events"):
+        run_shard(settings, 0, lambda: False)
+
+
+def test_a_stop_does_not_wait_for_a_lock(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """While a batch waits for a lock, a stop gives it up, and the next job counts it."""
+    add(client, event())
+    began = time.monotonic()
+
+    def stop() -> bool:
+        return time.monotonic() > began + 0.5
+
+    with connection.transaction():
+        connection.execute('LOCK TABLE "SpecialistAnalyticsDaily"')
+        run_shard(settings, 0, stop, must_stop=stop)
+        assert time.monotonic() < began + 5
+    drain(settings)
+    assert daily(connection) == {("anna", TODAY): (1, 0)}

@@ -1,11 +1,13 @@
 """The contract: what a stream entry means."""
 
+import time
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.bots import is_bot
 from worker.events import DAY_MS, LIMITS, Event, Reason, Rejected, Rules, parse
 
 NOW_MS = 1_795_300_000_000
@@ -92,7 +94,8 @@ def test_good_event() -> None:
         ({"contactType": b"\xff\xfe"}, Reason.BAD_TEXT),
         ({"contactType": b"pho\0ne"}, Reason.BAD_TEXT),
         ({"userAgent": "x" * 1_000_000}, Reason.FIELD_TOO_LONG),
-        ({"visitorId": "x" * 513}, Reason.FIELD_TOO_LONG),
+        ({"visitorId": "x" * 129}, Reason.FIELD_TOO_LONG),
+        ({"visitorId": "я" * 129}, Reason.FIELD_TOO_LONG),
     ],
 )
 def test_bad_events(changes: dict[str, str | bytes | None], reason: Reason) -> None:
@@ -122,6 +125,7 @@ def test_entry_without_fields() -> None:
         (None, "direct"),
         ("", "direct"),
         ("referral", "other"),
+        ("r" * 1_000, "other"),
         ("CATALOG", "other"),
     ],
 )
@@ -143,6 +147,24 @@ def test_sources(source: str | None, counted_under: str) -> None:
 def test_times(text: str) -> None:
     """Epoch milliseconds and ISO 8601 with an offset say the same moment."""
     assert accepted(occurredAt=text).occurred_ms == 1_795_176_000_000
+
+
+def test_the_last_moment_of_a_day() -> None:
+    """A fraction of a millisecond before midnight is still the old day."""
+    assert accepted(occurredAt="2026-11-20T23:59:59.9996Z").occurred_ms == 1_795_219_199_999
+
+
+def test_a_long_visitor() -> None:
+    """The limit of a visitor's id is in characters, not in bytes."""
+    assert accepted(visitorId="я" * 128).visitor is not None
+
+
+def test_a_user_agent_cannot_stop_the_worker() -> None:
+    """The longest agent that is accepted, made to be hard on patterns, is looked at in no time."""
+    began = time.perf_counter()
+    for letter in "abcdefghij":
+        is_bot(letter * LIMITS[b"userAgent"])
+    assert time.perf_counter() - began < 1, "quadratic patterns need more than ten seconds"
 
 
 def test_time_of_the_entry() -> None:

@@ -7,7 +7,7 @@ from redis import Redis
 from jobs.keeper import Pulse
 from jobs.queue import FUNCTIONS, OPS, AnalyticsQueue
 from worker.scheduler import SCHEDULE, Scheduled
-from worker.supervisor import Backoff
+from worker.supervisor import RestartDelay
 
 ALIVE = {"rollup-0:a": 100.0}
 
@@ -52,7 +52,7 @@ def test_a_heartbeat_that_moves_is_alive_on_any_clock() -> None:
 
 def test_waits_double_up_to_a_limit_until_a_part_has_settled() -> None:
     """A part that dies young is waited for longer each time; one that had lived starts anew at once."""
-    backoff = Backoff(first=0.1, most=0.5, settled=10)
+    backoff = RestartDelay(first=0.1, most=0.5, settled=10)
     waited = 0.0
     waits = [waited := backoff.after(1, waited) for _ in range(5)]
     assert waits == [0.1, 0.2, 0.4, 0.5, 0.5]

@@ -78,6 +78,12 @@ def test_settings_do_not_print_secrets(environment: pytest.MonkeyPatch) -> None:
         ("postgresql://user:pw@host:5432/db?password=pw", "postgresql://host:5432/db"),
         ("redis://:p@ss@host:6379/0", "redis://host:6379/0"),
         ("redis://host", "redis://host"),
+        ("postgresql://u:pa/ss@h/db", "postgresql://h/db"),
+        ("postgresql://u:pa#ss@h/db", "postgresql://h/db"),
+        ("postgresql://u:pa?ss@h:1/db?sslmode=require", "postgresql://h:1/db"),
+        ("redis://:se[cret@h", "redis://h"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("redis://h:1/ü ö@", "redis://"),
         ("postgresql:///db?host=/tmp/x&user=u&password=pw", "postgresql:///db"),
     ],
 )

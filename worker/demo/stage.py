@@ -175,8 +175,7 @@ def _refuse_data(settings: Settings, connection: Connection, client: redis.Redis
         if client.dbsize():
             refusal = "the Redis database is not empty"
     try:
-        with postgres_errors():
-            connection.execute(query("refuse_data", "demo"))
+        connection.execute(query("refuse_data", "demo"))
     except RaiseException as error:
         refusal = f"of the PostgreSQL database: {error.diag.message_primary}"
     if refusal:
@@ -188,8 +187,7 @@ def _refuse_data(settings: Settings, connection: Connection, client: redis.Redis
 
 def _make_schema(connection: Connection, specialists: Sequence[str]) -> None:
     try:
-        with postgres_errors():
-            connection.execute(query("create_specialist_profile", "demo"))
+        connection.execute(query("create_specialist_profile", "demo"))
         migrate(connection, migrations())
         connection.execute(query("insert_specialists", "demo"), {"ids": list(specialists)})
     except (IntegrityError, psycopg.ProgrammingError) as error:
