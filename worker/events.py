@@ -108,8 +108,9 @@ def parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Rej
 
 
 def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Reason:  # noqa: PLR0911 - a return for each reason
-    pairs = dict(zip(fields[::2], fields[1::2], strict=False))
-    if max(map(len, fields), default=0) > _ALWAYS_ALLOWED and _over_limit(pairs):
+    parts = iter(fields)
+    pairs = dict(zip(parts, parts, strict=False))
+    if max(map(len, pairs.values()), default=0) > _ALWAYS_ALLOWED and _over_limit(pairs):
         return Reason.FIELD_TOO_LONG
     get = pairs.get
     if get(b"v", b"1") != b"1":

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from tests.bench.drain import drain, sizes
-from tests.bench.figures import Figure, Results, Say, figures_table
+from tests.bench.figures import Figure, Results, Say, Sheet, drawn
 from tests.bench.freshness import freshness, linger
 from tests.bench.ground import Ground, ground, machine
 from tests.bench.idle import idle
@@ -54,23 +54,27 @@ def main(
     def say(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:4.0f} s[/]  {text}")
 
-    figures: list[Figure] = []
+    figures, sheets = list[Figure](), list[Sheet]()
     with ground(quick=quick) as stands:
         for scenario in only or SCENARIOS:
             results = SCENARIOS[scenario](stands, say)
             figures += results.figures
-            for table in results.tables:
-                console.print(table)
+            sheets += results.sheets
+            for sheet in results.sheets:
+                console.print(sheet.drawn())
+    if quick:
+        console.print("--quick: short runs are mostly beginning; the targets are about the whole one", style="dim")
     if figures:
-        console.print(figures_table(figures))
+        console.print(drawn(figures))
     if json_file:
-        json_file.write_text(as_json(here, quick, figures))
+        json_file.write_text(as_json(here, quick, figures, sheets))
 
 
-def as_json(here: str, quick: bool, figures: Sequence[Figure]) -> str:
-    """The figures for a program."""
+def as_json(here: str, quick: bool, figures: Sequence[Figure], sheets: Sequence[Sheet]) -> str:
+    """All of it for a program."""
     lines = [asdict(figure) | {"is_met": figure.is_met} for figure in figures]
-    return json.dumps({"machine": here, "quick": quick, "figures": lines}, indent=2, ensure_ascii=False) + "\n"
+    whole = {"machine": here, "quick": quick, "figures": lines, "sheets": [asdict(sheet) for sheet in sheets]}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -28,17 +28,39 @@ class Figure:
         return self.measured >= self.target if self.at_least else self.measured <= self.target
 
 
+@dataclass(slots=True)
+class Sheet:
+    """A table of measurements, for whoever wants to know more than a figure says."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def drawn(self) -> Table:
+        """For people; numbers stand to the right."""
+        table = Table(title=self.title, title_justify="left", title_style="bold")
+        for index, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if index else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a scenario brings: figures with a target, and tables for whoever wants to know more."""
+    """What a scenario brings."""
 
     figures: Sequence[Figure]
-    tables: Sequence[Table] = field(default_factory=list)
+    sheets: Sequence[Sheet] = ()
 
 
-def figures_table(figures: Sequence[Figure]) -> Table:
+def drawn(figures: Sequence[Figure]) -> Table:
     """One line for each target."""
-    table = new_table("Targets", "figure", "measured", "target", "", "beside, in the same run")
+    table = Table("figure", title="Targets", title_justify="left", title_style="bold")
+    table.add_column("measured", justify="right")
+    table.add_column("target", justify="right")
+    table.add_column("")
+    table.add_column("beside, in the same run")
     for figure in figures:
         limit = "≥" if figure.at_least else "≤"
         table.add_row(
@@ -48,14 +70,6 @@ def figures_table(figures: Sequence[Figure]) -> Table:
             "[green]ok[/]" if figure.is_met else "[red]not[/]",
             figure.beside,
         )
-    return table
-
-
-def new_table(title: str, *columns: str) -> Table:
-    """A table whose numbers stand to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or column.startswith("beside") else "right")
     return table
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import psycopg
 import redis
-from rich.table import Table
 
-from tests.bench.figures import Figure, Results, Say, new_table, number
+from tests.bench.figures import Figure, Results, Say, Sheet, number
 from tests.bench.ground import Ground, Processors, family_seconds
 from tests.bench.process import Measured, measured
 from tests.bench.traffic import Traffic, silent
@@ -25,6 +24,7 @@ SLOW, FAST = 200, 5_000
 LINGERS_MS, QUICK_LINGERS_MS = (0, 5, 20, 50, 200), (0, 20)
 SETTLE_S = 1.0
 ENCODING_S = 20e-6
+COLUMNS = ("events/s", "p50 ms", "p90 ms", "p99 ms", "most ms", "p50 before fsync", "commits/s", "CPU ms/1,000")
 
 WRITTEN = """
     SELECT event_id::text, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float FROM analytics.event
@@ -51,43 +51,37 @@ class Freshness:
 
 def freshness(ground: Ground, say: Say) -> Results:
     """At a usual rate and at a high one, with the settings as they are, beside a loop without any guarantee."""
-    seconds = 3.0 if ground.quick else 15.0
-    traffic, table = Traffic(SPECIALISTS), _table("Freshness", "what")
+    seconds = 3.0 if ground.quick else 10.0
+    traffic, sheet = Traffic(SPECIALISTS), Sheet("Freshness", ("what", *COLUMNS))
     measurements = {}
     for what in ("rollup", "loop"):
         for rate in (SLOW, FAST):
             measurements[what, rate] = each = _measure(ground, traffic, rate, seconds, what)
-            table.add_row("worker" if what == "rollup" else "loop", *each.cells())
+            sheet.rows.append(("worker" if what == "rollup" else "loop", *each.cells()))
             say(f"{what}, {rate:,} events/s: p50 {number(percentile(each.answered_ms, 50))} ms")
     figures = []
     for rate, share, target in ((SLOW, 50, 2.0), (SLOW, 99, 8.0), (FAST, 99, 30.0)):
         ours, loop = (percentile(measurements[what, rate].answered_ms, share) for what in ("rollup", "loop"))
         beside = f"loop {number(loop)} ms: {ours / loop:.2f} ×"
         figures.append(Figure(f"freshness at {rate:,}/s, p{share}", ours, "ms", target, beside=beside))
-    return Results(figures, [table])
+    return Results(figures, [sheet])
 
 
 def linger(ground: Ground, say: Say) -> Results:
     """What ANALYTICS_LINGER_MS trades freshness for."""
-    seconds = 3.0 if ground.quick else 8.0
-    traffic, table = Traffic(SPECIALISTS), _table("ANALYTICS_LINGER_MS", "linger ms")
+    seconds = 3.0 if ground.quick else 5.0
+    traffic, sheet = Traffic(SPECIALISTS), Sheet("ANALYTICS_LINGER_MS", ("linger ms", *COLUMNS))
     for rate in (SLOW, FAST):
         for linger_ms in QUICK_LINGERS_MS if ground.quick else LINGERS_MS:
             each = _measure(ground, traffic, rate, seconds, "rollup", variables={"ANALYTICS_LINGER_MS": str(linger_ms)})
-            table.add_row(str(linger_ms), *each.cells())
+            sheet.rows.append((str(linger_ms), *each.cells()))
             say(f"linger {linger_ms} ms, {rate:,} events/s: p50 {number(percentile(each.answered_ms, 50))} ms")
-        table.add_section()
-    return Results([], [table])
+    return Results([], [sheet])
 
 
 def percentile(values: Sequence[float], share: int) -> float:
     """The value that so many percent are not above; `values` are in order."""
     return values[max(0, -(-len(values) * share // 100) - 1)]
-
-
-def _table(title: str, first: str) -> Table:
-    columns = ("events/s", "p50 ms", "p90 ms", "p99 ms", "most ms", "p50 before fsync", "commits/s", "CPU ms/1,000")
-    return new_table(title, first, *columns)
 
 
 def _measure(
