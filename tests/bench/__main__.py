@@ -1,6 +1,7 @@
 """`python -m tests.bench`: what is measured, in which order, and how it is shown."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
 ) -> None:
     """Measure the worker with the embedded servers. Exit code 0, however slow; another one if something did not run."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave in good order: no server, no folder
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     here, began = machine(), time.monotonic()
     console.print(here, style="dim")
