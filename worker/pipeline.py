@@ -175,7 +175,7 @@ class Rollup:
             if page.reached_end:
                 batch.end(page.facts)
                 break
-            if in_flight is None or in_flight.answer.done():
+            if in_flight is None or in_flight.answer.done() or self.must_stop():
                 break
         if batch.entries:
             self.report.read(time.perf_counter() - started)
