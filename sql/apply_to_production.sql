@@ -221,5 +221,41 @@ $run_0002_analytics$;
     ELSIF checksum_applied <> 'dc08d97d61f9e83057af8debaed698a76e28c48124085146272f71b681adebb5' THEN
         RAISE EXCEPTION 'the migration 0002_analytics was changed after it had been applied: restore the file';
     END IF;
+
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0003_dead_letters');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0003_dead_letters$
+-- What becomes of dead letters, and the circuit breaker of each stream.
+-- Locks: stream_position and dead_letter for a moment (ACCESS EXCLUSIVE; no row is rewritten).
+
+-- The breaker's window counts the latest entries, older ones fading out; the commit that reads on keeps it.
+ALTER TABLE analytics.stream_position
+    ADD COLUMN window_entries double precision NOT NULL DEFAULT 0,
+    ADD COLUMN window_bad     double precision NOT NULL DEFAULT 0,
+    ADD COLUMN halted_at      timestamptz,                        -- NULL: entries are being counted
+    ADD COLUMN halted_because text,
+    ADD COLUMN waived_until   text             NOT NULL DEFAULT '0-0'; -- entries up to this one pass, however many are bad
+
+ALTER TABLE analytics.dead_letter
+    ADD COLUMN state text NOT NULL DEFAULT 'buried'
+        CONSTRAINT a_known_state CHECK (state IN ('buried', 'requeued', 'discarded'));
+
+-- Who did what with a dead letter.
+CREATE TABLE analytics.dead_letter_action (
+    id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dead_letter_id bigint      NOT NULL REFERENCES analytics.dead_letter (id) ON DELETE CASCADE,
+    happened_at    timestamptz NOT NULL DEFAULT now(),
+    action         text        NOT NULL,               -- requeued, discarded
+    operator       text        NOT NULL,
+    stream         text,                               -- where it was sent again
+    entry_id       text                                -- and its id there
+);
+CREATE INDEX dead_letter_action_letter_idx ON analytics.dead_letter_action (dead_letter_id);
+$run_0003_dead_letters$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0003_dead_letters', '8f6dc0c43e68d913f0e151660cc13c73f23b234264a239d7e47a92ee05d8cfb8');
+        RAISE NOTICE 'applied 0003_dead_letters';
+    ELSIF checksum_applied <> '8f6dc0c43e68d913f0e151660cc13c73f23b234264a239d7e47a92ee05d8cfb8' THEN
+        RAISE EXCEPTION 'the migration 0003_dead_letters was changed after it had been applied: restore the file';
+    END IF;
 END
 $apply_to_production$;

@@ -1,13 +1,13 @@
 """One micro-batch on its way to `commit_batch.sql`: its columns as the array parameters that are sent. Pure."""
 
-import json
 import struct
-from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
+from worker.breaker import NOTHING_SEEN
 from worker.continuity import EntryId, Position, StreamFacts
 from worker.events import DAY_MS, Event, Rejected
+from worker.original import as_json
 
 UUID_OID = 2950
 
@@ -28,6 +28,8 @@ class Batch:
         self.read_after = read_after
         self.after = read_after
         """The position once this batch is committed."""
+        self.window = NOTHING_SEEN
+        """The circuit breaker's window once this batch is committed."""
         self.entries = 0
         self.reached_end = False
         self.days: set[int] = set()
@@ -76,10 +78,12 @@ class Batch:
             **{name: self._array(name) for name in self._texts},
             "dead_entry_id": [rejected.entry_id for rejected in self.rejected],
             "dead_reason": [rejected.reason.value for rejected in self.rejected],
-            "dead_fields": [fields_as_json(rejected.fields) for rejected in self.rejected],
+            "dead_fields": [as_json(rejected.fields) for rejected in self.rejected],
             "last_id": str(self.after.last_id),
             "ordinal": self.after.ordinal,
             "entries": self.entries,
+            "window_entries": self.window.entries,
+            "window_bad": self.window.bad,
         }
 
     def _array(self, name: str) -> str:
@@ -137,17 +141,3 @@ _ARRAY_ITEMS = {
 
 _OPTIONAL = frozenset({"contact_type", "visitor", "excluded"})
 """Columns that may be without any value; what they have is never falsy."""
-
-
-def fields_as_json(fields: Sequence[bytes]) -> str:
-    """The original fields, readable and without loss: `[[name, value], …]`, bytes that are no text as base64."""
-    values = [_as_json(part) for part in fields]
-    return json.dumps(list(zip(values[::2], values[1::2], strict=False)), ensure_ascii=False)
-
-
-def _as_json(raw: bytes) -> str | dict[str, str]:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    return {"base64": b64encode(raw).decode()} if "\0" in text else text

@@ -4,6 +4,7 @@ Exit codes: 0 all is well, 1 something that was asked about does not hold, 2 a p
 """
 
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from worker.errors import AnalyticsError
+from worker.events import Reason
 from worker.log import configure_logging
 from worker.settings import Settings, load_settings
 
@@ -24,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+letters = typer.Typer(help="Look at what could not be counted, send it again, or put it aside.", no_args_is_help=True)
+app.add_typer(letters, name="dead-letters")
 
 
 class QueueName(StrEnum):
@@ -33,6 +37,21 @@ class QueueName(StrEnum):
     OPS = "ops"
 
 
+class LetterState(StrEnum):
+    """What became of a dead letter."""
+
+    BURIED = "buried"
+    REQUEUED = "requeued"
+    DISCARDED = "discarded"
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
+LetterIds = Annotated[list[int] | None, typer.Argument(help="Ids of dead letters.", show_default=False)]
+OfReason = Annotated[Reason | None, typer.Option(help="Only those of this reason.")]
+Since = Annotated[datetime | None, typer.Option(help="Only those buried at this time or later, UTC.")]
+Until = Annotated[datetime | None, typer.Option(help="Only those buried before this time, UTC.")]
+Everything = Annotated[bool, typer.Option("--all", help="All that are buried.")]
+DryRun = Annotated[bool, typer.Option(help="Only say how many it would be.")]
 Lifeline = Annotated[int | None, typer.Option(hidden=True, help="Descriptor whose end means: no supervisor any more.")]
 
 
@@ -114,13 +133,85 @@ def send(
 
 @app.command()
 def status(
-    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
+    json: Json = False,
     watch: Annotated[bool, typer.Option(help="Draw it anew every second until Ctrl-C.")] = False,
 ) -> None:
     """Show position, lag, freshness, rate and books of each shard, dead letters, jobs and workers."""
     from worker.status_view import run_status
 
     raise typer.Exit(run_status(_settings(), as_json=json, watch=watch))
+
+
+@app.command()
+def resume(
+    shard: Annotated[int | None, typer.Argument(help="Only this one, from 0.", show_default=False)] = None,
+) -> None:
+    """Let a shard go on that has halted because most of its events are bad: what is there by now passes."""
+    from worker.resume import run_resume
+
+    raise typer.Exit(run_resume(_settings(), shard))
+
+
+@letters.command("list")
+def list_letters(
+    *,
+    reason: OfReason = None,
+    since: Since = None,
+    until: Until = None,
+    state: Annotated[LetterState, typer.Option(help="What became of them.")] = LetterState.BURIED,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    json: Json = False,
+) -> None:
+    """List dead letters, the newest first."""
+    from worker.dead_letters import Filter, as_utc
+    from worker.dead_letters_view import run_list
+
+    wanted = Filter(reason=reason, since=as_utc(since), until=as_utc(until), state=state.value)
+    raise typer.Exit(run_list(_settings(), wanted, limit=limit, as_json=json))
+
+
+@letters.command()
+def show(letter: Annotated[int, typer.Argument(help="Its id.")], json: Json = False) -> None:
+    """Show one dead letter: its fields, what was done with it, and whether its event counts by now."""
+    from worker.dead_letters_view import run_show
+
+    raise typer.Exit(run_show(_settings(), letter, as_json=json))
+
+
+@letters.command()
+def requeue(
+    ids: LetterIds = None,
+    *,
+    reason: OfReason = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Send dead letters into the stream again; an event counts once, however often that is done."""
+    from worker.dead_letters import as_utc
+    from worker.dead_letters_view import chosen, run_requeue
+
+    wanted = chosen(ids, reason, as_utc(since), as_utc(until), everything=everything)
+    raise typer.Exit(run_requeue(_settings(), wanted, dry_run=dry_run))
+
+
+@letters.command("discard")
+def discard_letters(
+    ids: LetterIds = None,
+    *,
+    reason: OfReason = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Put dead letters aside: they are kept, and no longer shown."""
+    from worker.dead_letters import as_utc
+    from worker.dead_letters_view import chosen, run_discard
+
+    wanted = chosen(ids, reason, as_utc(since), as_utc(until), everything=everything)
+    raise typer.Exit(run_discard(_settings(), wanted, dry_run=dry_run))
 
 
 @app.command()

@@ -15,3 +15,7 @@ class Retry(AnalyticsError):
 
 class Conflict(AnalyticsError):
     """Somebody else moved the position first: forget what is in memory, read the position again, begin at once."""
+
+
+class Halted(AnalyticsError):
+    """Most of the events are bad: count nothing until they are good, or a person lets them pass."""

@@ -149,7 +149,7 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
         excluded = "bot"
 
     return Event(
-        raw_id.decode("ascii") if raw_id else _derived_id(entry_id, fields),
+        raw_id.decode("ascii") if raw_id else derived_id(entry_id, fields),
         occurred_ms,
         specialist.decode("ascii"),
         event_type,
@@ -178,7 +178,7 @@ def _from_iso(raw: bytes) -> int | None:
         return None
 
 
-def _derived_id(entry_id: bytes, fields: Sequence[bytes]) -> str:
+def derived_id(entry_id: bytes, fields: Sequence[bytes]) -> str:
     """An id for an event that came without one: the same entry gives the same id however often it is read.
 
     Lengths stand before the parts, so that no two different entries glue to the same bytes.

@@ -8,6 +8,7 @@ While PostgreSQL works on one batch the next is read and parsed, so a batch is s
 import gc
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -18,8 +19,9 @@ from datetime import date, timedelta
 from worker import store
 from worker.backoff import Backoff
 from worker.batch import Batch
+from worker.breaker import NOTHING_SEEN, Window
 from worker.continuity import EntryId, Lost, Position, Restarted, beginning, judge, rewound
-from worker.errors import Conflict, Retry
+from worker.errors import Conflict, Halted, Retry
 from worker.events import Event, Reason, Rejected, Rules, parse
 from worker.log import get_logger
 from worker.report import Report
@@ -39,6 +41,9 @@ ANSWER_S = 0.1
 
 WAIT_MS = 250
 """Longest sleep in Redis: how late a stop is noticed, and how often an idle stream is held against what is stored."""
+
+HALTED_S = 2.0
+"""How often a halted shard looks whether its events have turned good."""
 
 TRIM_EVERY_S = 10.0
 SPECIALISTS_REMEMBERED = 200_000
@@ -64,7 +69,7 @@ def run_shard(
     Raises:
         Stop: a person must change something first (wrong password, missing migration).
     """
-    report, backoff = Report(shard), Backoff()
+    report, backoff, halted = Report(shard), Backoff(), False
     while not should_stop():
         try:
             with opened(settings, shard, report) as rollup:
@@ -74,6 +79,11 @@ def run_shard(
             level = logging.WARNING if backoff.next_s else logging.INFO  # one is usual, one after the other is not
             log.log(level, "position reloaded", shard=shard, why=str(conflict))
             backoff.wait(should_stop)
+        except Halted as error:
+            if not halted:  # once a slice of the job, so about once a minute
+                log.error("shard halted", shard=shard, why=str(error), to_do="python -m worker resume --help")
+            halted = True
+            pause(HALTED_S, should_stop)
         except Retry as error:
             log.warning("waiting for a server", shard=shard, why=str(error), seconds=backoff.next_s)
             backoff.wait(should_stop)
@@ -121,6 +131,8 @@ class Rollup:
         self.specialists: set[str] = set()
         self.partitions = store.list_partitions(self.lookup)
         self.position = self._load_position()
+        self.breaker = store.load_breaker(self.lookup, self.reader.key)
+        self.window = self.breaker.window
         self.page_entries = FIRST_PAGE_ENTRIES
         self.must_stop: Callable[[], bool] = lambda: False
         self.trim_at = 0.0
@@ -214,13 +226,47 @@ class Rollup:
         return unseen - known
 
     def _send(self, batch: Batch) -> InFlight:
-        """Hand a batch to PostgreSQL; its answer is awaited later."""
+        """Hand a batch to PostgreSQL; its answer is awaited later.
+
+        Raises:
+            Halted: most of what comes in is bad; the batch stays unread.
+        """
+        batch.window = self.window = self._let_pass(batch)
         for day in sorted(batch.days):
             if (utc_day := EPOCH + timedelta(days=day)) not in self.partitions:
                 store.create_partition(self.lookup, utc_day)
                 self.partitions.add(utc_day)
         answer = self.background.submit(store.commit_batch, self.writer, batch, self.shard, self.settings.time_zone)
         return InFlight(batch, answer, time.perf_counter())
+
+    def _let_pass(self, batch: Batch) -> Window:
+        """The breaker's window after a batch that may be committed.
+
+        Bad entries are buried one by one as long as most are good. If most are bad, and the newest in the stream are no
+        better, somebody must look at the settings first: nothing is committed, so nothing is skipped.
+
+        Raises:
+            Halted: that is so.
+        """
+        size, share = self.settings.breaker_entries, self.settings.breaker_share
+        window = self.window.followed_by(batch.entries, len(batch.rejected), size)
+        if batch.read_after.last_id < self.breaker.waived_until:
+            return NOTHING_SEEN
+        if self.breaker.halted or window.is_mostly_bad(size, share):
+            _, rejected = self._parse(newest := self.reader.newest(min(size, 8 * self.page_entries)))
+            if len(rejected) > share * len(newest):
+                reasons = ", ".join(
+                    f"{n} {reason}" for reason, n in Counter(bad.reason for bad in rejected).most_common(3)
+                )
+                because = f"{len(rejected)} of the newest {len(newest)} entries of {self.reader.key} are bad: {reasons}"
+                store.halt_stream(self.lookup, self.position, self.breaker.waived_until, because)
+                raise Halted(because)
+            window = NOTHING_SEEN
+        if self.breaker.halted:
+            store.resume_stream(self.lookup, self.reader.key, "mostly_good")
+            self.breaker = replace(self.breaker, halted=False)
+            log.info("shard resumed", shard=self.shard)
+        return window
 
     def _settle(self, in_flight: InFlight | None) -> None:
         """Wait for PostgreSQL's answer; only now is the batch behind us.

@@ -86,6 +86,11 @@ def shard_of(specialist_id: str | bytes, shards: int) -> int:
     return crc32(raw) % shards
 
 
+def stream_of(fields: Mapping[bytes, bytes], streams: Sequence[str]) -> str:
+    """The stream that an event belongs to. Without a specialist it is some stream: it will be a dead letter there."""
+    return streams[shard_of(fields.get(b"specialistId", b""), len(streams))]
+
+
 def encoded(fields: Fields) -> dict[bytes, bytes]:
     """The fields as Redis gets them. Nothing is refused here: what is no good is for the worker to bury, in sight."""
     return {_bytes(name): _bytes(value) for name, value in fields.items()}
@@ -147,9 +152,7 @@ class Pusher:
 
 def _add(client: redis.Redis, keys: Sequence[str], fields: Fields) -> None:
     raw = encoded(fields)
-    # Without a specialist it goes to some shard: it will be a dead letter there.
-    key = keys[shard_of(raw.get(b"specialistId", b""), len(keys))]
-    client.xadd(key, raw)  # type: ignore[arg-type] # a dict of bytes is one of bytes or more
+    client.xadd(stream_of(raw, keys), raw)  # type: ignore[arg-type] # a dict of bytes is one of bytes or more
 
 
 def _bytes(value: str | bytes) -> bytes:

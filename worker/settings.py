@@ -103,6 +103,20 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="how far reading goes back after Redis was restarted, failed over or restored",
     )
+    breaker_share: float = Field(
+        0.5,
+        validation_alias="ANALYTICS_BREAKER_SHARE",
+        ge=0,
+        le=1,
+        description="share of bad entries above which a shard halts instead of burying them; 1 is never",
+    )
+    breaker_entries: int = Field(
+        1_000,
+        validation_alias="ANALYTICS_BREAKER_ENTRIES",
+        ge=1,
+        le=1_000_000,
+        description="how many of the latest entries that share is taken of",
+    )
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         "INFO", validation_alias="ANALYTICS_LOG_LEVEL", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
     )

@@ -31,6 +31,8 @@ class Books(NamedTuple):
     excluded: int
     dead_lettered: int
     lost: int
+    halted_at: datetime | None
+    halted_because: str | None
     committed_s_ago: float
 
 

@@ -1,6 +1,7 @@
 """`python -m worker status`: the facts of `worker.status` and of RQ, as tables or as JSON."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -74,6 +75,7 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
     parts: list[RenderableType] = [
         Text(f"{postgres}  ·  {without_credentials(settings.redis_url.get_secret_value())}", style="dim"),
         _shards_table(status),
+        *_halts(status),
         _books_table(status),
     ]
     if status.dead_letters:
@@ -86,6 +88,14 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
     else:
         parts.append(Text("no worker runs: start one with `python -m worker run`", style="bold red"))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
+
+
+def _halts(status: Status) -> Iterator[Text]:
+    for books in (shard.books for shard in status.shards):
+        if books and books.halted_at:
+            what = f"halted since {_utc(books.halted_at)} UTC: {books.halted_because}."
+            to_do = "It goes on when its events are good, or by `python -m worker resume`."
+            yield Text(f"{what} {to_do}", style="bold red")
 
 
 def _dead_letters_table(status: Status) -> Table:

@@ -14,6 +14,7 @@ from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from worker.batch import Batch, UuidArray
+from worker.breaker import Breaker, Window
 from worker.continuity import EntryId, Lost, Position, Restarted, StreamFacts
 from worker.errors import Conflict, Retry, Stop
 from worker.queries import query
@@ -165,6 +166,69 @@ def load_position(connection: Connection, stream: str) -> Position | None:
     with postgres_errors(), connection.cursor(row_factory=class_row(PositionRow)) as cursor:
         row = cursor.execute(query("load_position"), {"stream": stream}).fetchone()
     return Position(row.stream, row.epoch, EntryId.of(row.last_id), row.ordinal) if row else None
+
+
+class BreakerRow(NamedTuple):
+    """The circuit breaker's columns of `analytics.stream_position`."""
+
+    window_entries: float
+    window_bad: float
+    waived_until: str
+    halted: bool
+
+
+def load_breaker(connection: Connection, stream: str) -> Breaker:
+    """What is stored of a stream's circuit breaker."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(BreakerRow)) as cursor:
+        row = cursor.execute(query("load_breaker"), {"stream": stream}).fetchone()
+    if row is None:
+        return Breaker()
+    return Breaker(Window(row.window_entries, row.window_bad), EntryId.of(row.waived_until), row.halted)
+
+
+def halt_stream(connection: Connection, position: Position, waived_until: EntryId, because: str) -> None:
+    """Note that a stream is halted at its position, unless that is noted already."""
+    with postgres_errors():
+        connection.execute(
+            query("halt_stream"),
+            {
+                "stream": position.stream,
+                "epoch": position.epoch,
+                "last_id": str(position.last_id),
+                "ordinal": position.ordinal,
+                "waived_until": str(waived_until),
+                "because": because,
+            },
+        )
+
+
+def resume_stream(
+    connection: Connection,
+    stream: str,
+    verdict: str,
+    waived_until: EntryId | None = None,
+    operator: str | None = None,
+) -> bool:
+    """Let a halted stream go on; whether it was halted.
+
+    Args:
+        connection: to the database.
+        stream: its key.
+        verdict: why it may go on: `mostly_good`, `waived`.
+        waived_until: entries up to this one pass, however many are bad.
+        operator: who said so.
+    """
+    with postgres_errors():
+        row = connection.execute(
+            query("resume_stream"),
+            {
+                "stream": stream,
+                "verdict": verdict,
+                "waived_until": str(waived_until) if waived_until else None,
+                "operator": operator,
+            },
+        ).fetchone()
+    return row is not None
 
 
 def begin_position(connection: Connection, position: Position) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -69,9 +69,10 @@ class StreamReader:
     """Reads one stream, and trims it."""
 
     def __init__(self, client: redis.Redis, settings: Settings, key: str) -> None:
-        """`client` is this reader's alone: its XRANGE answers stay as they come, without a dict an entry."""
+        """`client` is this reader's alone: its entries stay as they come, without a dict an entry."""
         self._client = client
-        self._client.response_callbacks.pop("XRANGE", None)
+        for command in ("XRANGE", "XREVRANGE"):
+            self._client.response_callbacks.pop(command, None)
         self._settings = settings
         self.key = key
 
@@ -90,6 +91,15 @@ class StreamReader:
             info, about, entries = transaction.execute(raise_on_error=False)
             _refuse_errors(self.key, info, entries)
         return Page(entries, _facts(info, about), len(entries) < count)
+
+    def newest(self, count: int) -> Sequence[Entry]:
+        """At most `count` of the newest entries, the newest first."""
+        with redis_errors(self._settings):
+            return cast(list[Entry], self._client.xrevrange(self.key, count=count))
+
+    def last_id(self) -> EntryId:
+        """The id of the last entry ever added."""
+        return self.read(BEGINNING, count=1).facts.last_generated
 
     def wait(self, after: EntryId, milliseconds: int) -> bool:
         """Sleep until there is an entry after the position, at most so long; whether there is one."""

@@ -85,6 +85,8 @@ UPDATE analytics.stream_position AS position SET
     excluded = position.excluded + books.excluded,
     dead_lettered = position.dead_lettered + books.dead_lettered,
     duplicates = position.duplicates + %(entries)s - books.counted - books.excluded - books.dead_lettered,
+    window_entries = %(window_entries)s,
+    window_bad = %(window_bad)s,
     committed_at = now()
 FROM books
 WHERE position.stream = %(stream)s AND EXISTS (SELECT FROM position_held)

@@ -1,0 +1,190 @@
+"""Dead letters: look at what could not be counted, send it once more, or put it aside. Every action is written down."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Literal, NamedTuple
+
+import redis
+from psycopg.rows import class_row
+
+from worker.continuity import EntryId
+from worker.events import DAY_MS, Event, Rules, derived_id, parse
+from worker.original import Kept, from_json
+from worker.producer import stream_of
+from worker.queries import query
+from worker.settings import Settings
+from worker.store import Connection, postgres_errors
+from worker.stream import redis_errors
+
+State = Literal["buried", "requeued", "discarded"]
+
+PAGE_LETTERS = 200
+"""Settled at once. A letter can be as large as a stream entry, so not many more."""
+
+BEHIND_ALL = 2**63 - 1
+EPOCH = date(1970, 1, 1).toordinal()
+ANY_TIME = Rules(oldest_ms=0, newest_ms=2**62, exclude_bots=False, secret=b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters: those with these ids, or else all of a state, reason and time."""
+
+    ids: Sequence[int] = ()
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    state: State = "buried"
+    before: int = BEHIND_ALL
+    """Only letters with a smaller id: where a page ended, the next one begins."""
+
+
+class Letter(NamedTuple):
+    """A row of `analytics.dead_letter`."""
+
+    id: int
+    buried_at: datetime
+    stream: str
+    entry_id: str
+    reason: str
+    fields: Kept
+    state: State
+    left: int
+    """How many letters the filter matches, from this page on."""
+
+
+class Action(NamedTuple):
+    """What was done with a letter."""
+
+    happened_at: datetime
+    action: State
+    operator: str
+    stream: str | None
+    entry_id: str | None
+
+
+class Counted(NamedTuple):
+    """A letter's event in the ledger, where it came to be in the end."""
+
+    specialist_id: str
+    excluded: str | None
+    entry_id: str
+
+
+def list_letters(connection: Connection, wanted: Filter, limit: int) -> list[Letter]:
+    """At most so many letters, the newest first."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Letter)) as cursor:
+        return cursor.execute(
+            query("list_dead_letters"),
+            {
+                "ids": list(wanted.ids) or None,
+                "reason": wanted.reason,
+                "since": wanted.since,
+                "until": wanted.until,
+                "state": wanted.state,
+                "before": wanted.before,
+                "limit": limit,
+            },
+        ).fetchall()
+
+
+def list_actions(connection: Connection, letter: Letter) -> list[Action]:
+    """What was done with a letter, in order."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Action)) as cursor:
+        return cursor.execute(query("list_dead_letter_actions"), {"id": letter.id}).fetchall()
+
+
+def find_event(connection: Connection, letter: Letter) -> Counted | None:
+    """The letter's event in the ledger: after it was sent again and read, or because the web tier had sent it twice."""
+    event = parse(letter.entry_id.encode(), from_json(letter.fields), ANY_TIME)
+    if not isinstance(event, Event):
+        return None
+    try:
+        day = date.fromordinal(EPOCH + event.occurred_ms // DAY_MS)
+    except (OverflowError, ValueError):  # behind the year 9999
+        return None
+    with postgres_errors(), connection.cursor(row_factory=class_row(Counted)) as cursor:
+        return cursor.execute(query("find_event"), {"day": day, "event_id": event.event_id}).fetchone()
+
+
+def requeue(
+    settings: Settings, connection: Connection, client: redis.Redis, wanted: Filter, operator: str
+) -> Iterator[int]:
+    """Send letters into the stream once more, where the same pipeline reads them as it reads any event.
+
+    However often that is done, and wherever it is cut off, an event counts once: it keeps its id.
+
+    Yields:
+        How many have been sent, and are marked, after each page.
+
+    Raises:
+        Retry: a server went away; those of the last page were perhaps sent, and can be sent again.
+    """
+    for letters in _pages(connection, wanted):
+        entries = [resent(letter) for letter in letters]
+        streams = [stream_of(fields, settings.stream_keys) for fields in entries]
+        with redis_errors(settings):
+            pipeline = client.pipeline(transaction=False)
+            for stream, fields in zip(streams, entries, strict=True):
+                pipeline.xadd(stream, fields)  # type: ignore[arg-type] # a dict of bytes is one of bytes or more
+            entry_ids = [entry_id.decode() for entry_id in pipeline.execute()]
+        _settle(connection, letters, "requeued", operator, list(zip(streams, entry_ids, strict=True)))
+        yield len(letters)
+
+
+def discard(connection: Connection, wanted: Filter, operator: str) -> Iterator[int]:
+    """Put letters aside: they are kept, and no longer shown or counted among the buried.
+
+    Yields:
+        How many were marked, after each page.
+    """
+    for letters in _pages(connection, wanted):
+        _settle(connection, letters, "discarded", operator)
+        yield len(letters)
+
+
+def resent(letter: Letter) -> dict[bytes, bytes]:
+    """The fields to send again: the original ones, and what the parser took from the first entry where they lack it.
+
+    A new entry has another id, from which an event without `eventId` would get another identity and one without
+    `occurredAt` another time.
+    """
+    original = from_json(letter.fields)
+    fields = dict(zip(original[::2], original[1::2], strict=True))
+    if not fields.get(b"eventId"):
+        fields[b"eventId"] = derived_id(letter.entry_id.encode(), original).encode()
+    if not fields.get(b"occurredAt"):
+        fields[b"occurredAt"] = str(EntryId.of(letter.entry_id).ms).encode()
+    return fields
+
+
+def as_utc(moment: datetime | None) -> datetime | None:
+    """A time from the command line, which is meant in UTC."""
+    return moment.replace(tzinfo=UTC) if moment else None
+
+
+def _pages(connection: Connection, wanted: Filter) -> Iterator[list[Letter]]:
+    while letters := list_letters(connection, wanted, PAGE_LETTERS):
+        yield letters
+        wanted = replace(wanted, before=letters[-1].id)
+
+
+def _settle(
+    connection: Connection,
+    letters: Sequence[Letter],
+    state: State,
+    operator: str,
+    sent_as: Sequence[tuple[str, str]] = (),
+) -> None:
+    nowhere = [None] * len(letters)
+    streams, entry_ids = zip(*sent_as, strict=True) if sent_as else (nowhere, nowhere)
+    parameters = {
+        "ids": [letter.id for letter in letters],
+        "streams": list(streams),
+        "entry_ids": list(entry_ids),
+        "state": state,
+        "operator": operator,
+    }
+    with postgres_errors():
+        connection.execute(query("settle_dead_letters"), parameters)
