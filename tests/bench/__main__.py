@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench.drain import drain, sizes
+from tests.bench.drain import checks, drain, sizes
 from tests.bench.figures import Figure, Results, Say, Sheet, drawn
 from tests.bench.freshness import freshness, linger
 from tests.bench.ground import Ground, ground, machine
@@ -27,6 +27,7 @@ class Scenario(StrEnum):
     """What can be measured alone."""
 
     DRAIN = "drain"
+    CHECKS = "checks"
     SIZES = "sizes"
     FRESHNESS = "freshness"
     LINGER = "linger"
@@ -35,6 +36,7 @@ class Scenario(StrEnum):
 
 SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
     Scenario.DRAIN: drain,
+    Scenario.CHECKS: checks,
     Scenario.SIZES: sizes,
     Scenario.FRESHNESS: freshness,
     Scenario.LINGER: linger,

@@ -24,6 +24,8 @@ PEAK_MB = 160.0
 SPREAD = 1.25
 """How much dearer an event may be in one backlog than in another: what begins with a run, and a ledger that grows."""
 
+CHECKS = 0.97
+
 SIZES, QUICK_SIZES = (100_000, 1_000_000, 5_000_000), (100_000, 300_000)
 COLUMNS = ("events/s", "CPU ms/1,000", "worker", "PostgreSQL", "Redis", "peak MB")
 
@@ -101,6 +103,32 @@ def sizes(ground: Ground, say: Say) -> Results:
     )
 
 
+def checks(ground: Ground, say: Say) -> Results:
+    """What it costs to hold the stream's facts against the stored ones at each read, and to watch for bad entries."""
+    traffic, events = Traffic(2_000), ground.backlog_events
+    runs: dict[str, list[Run]] = {"rollup": [], "unchecked": []}
+    with ground.backlog(traffic, events):
+        for _ in range(ground.repeats + 2):  # in turn, so that a slow minute of the machine is both's
+            for what, done in runs.items():
+                with _done(ground, traffic, what, events, say) as (run, _):
+                    done.append(run)
+    rate, cpu = (
+        {what: statistics.median(getattr(run, name) for run in done) for what, done in runs.items()}
+        for name in ("rate", "cpu_ms_per_1000")
+    )
+    figure = Figure(
+        "rate with the checks ÷ without",
+        rate["rollup"] / rate["unchecked"],
+        "×",
+        CHECKS,
+        at_least=True,
+        beside=f"{number(rate['rollup'])} and {number(rate['unchecked'])} events/s;"
+        f" {cpu['rollup']:.2f} and {cpu['unchecked']:.2f} ms/1,000",
+    )
+    sheet = Sheet("Checks", ("what", *COLUMNS), [(what, *_cells(run)) for what, done in runs.items() for run in done])
+    return Results([figure], [sheet])
+
+
 def _drained(ground: Ground, traffic: Traffic, say: Say) -> Drained:
     events, runs, rows = ground.backlog_events, list[Run](), list[Rows]()
     with ground.backlog(traffic, events):
@@ -142,7 +170,7 @@ def _check(run: Run, what: str, database_url: str, events: int) -> None:
         daily = connection.execute('SELECT sum("profileViews" + "contactViews") FROM "SpecialistAnalyticsDaily"')
         ledger = connection.execute("SELECT count(*) FROM analytics.event")
         found = {"done": run.entries, "counted": (daily.fetchone() or (0,))[0], "kept": (ledger.fetchone() or (0,))[0]}
-    wanted = {"parse": {"done"}, "loop": {"done", "counted"}, "rollup": {"done", "counted", "kept"}}[what]
+    wanted = {"parse": {"done"}, "loop": {"done", "counted"}}.get(what, {"done", "counted", "kept"})
     if any(found[name] != events for name in wanted):
         raise RuntimeError(f"{what} of {events} events: {found}")
 

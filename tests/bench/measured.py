@@ -12,19 +12,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
+
+import pytest
 
 import jobs.rollup  # noqa: F401 - RQ's process has loaded it too, and memory is measured
 from tests.bench.loop import hand_written_loop
 from tests.bench.tally import Tally
-from worker import store
+from worker import pipeline, store
 from worker.batch import Batch
-from worker.continuity import EntryId
+from worker.breaker import NOTHING_SEEN
+from worker.continuity import EntryId, StreamFacts
 from worker.events import Rules, parse
 from worker.log import configure_logging
 from worker.pipeline import PAGE_ENTRIES, run_shard
 from worker.settings import Settings, load_settings
 from worker.stop import StopSignal
-from worker.stream import StreamReader, connect_redis
+from worker.stream import Entry, Page, StreamReader, connect_redis, redis_errors
 
 
 def rollup(settings: Settings, tally: Tally) -> None:
@@ -38,6 +42,22 @@ def rollup(settings: Settings, tally: Tally) -> None:
 
     store.commit_batch = noted
     run_shard(settings, 0, tally.is_over)
+
+
+def rollup_unchecked(settings: Settings, tally: Tally) -> None:
+    """The worker without what guards it: no facts about the stream, no verdict on them, no circuit breaker."""
+    nothing_known = StreamFacts("")
+
+    def read(reader: StreamReader, after: EntryId, count: int) -> Page:
+        with redis_errors(settings):
+            entries = cast(list[Entry], reader._client.xrange(reader.key, min=f"({after}", count=count))
+        return Page(entries, nothing_known, len(entries) < count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StreamReader, "read", read)
+        patch.setattr(pipeline, "judge", lambda *_: None)
+        patch.setattr(pipeline.Rollup, "_let_pass", lambda *_: NOTHING_SEEN)
+        rollup(settings, tally)
 
 
 def read_and_parse(settings: Settings, tally: Tally) -> None:
@@ -56,6 +76,7 @@ def read_and_parse(settings: Settings, tally: Tally) -> None:
 
 MEASURED: dict[str, Callable[[Settings, Tally], None]] = {
     "rollup": rollup,
+    "unchecked": rollup_unchecked,
     "parse": read_and_parse,
     "loop": hand_written_loop,
 }
