@@ -1,0 +1,88 @@
+"""Programs out of Debian's packages, unpacked and not installed: nobody has to be root, the machine stays as it is."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.support import TOP
+
+CACHE = TOP / ".cache/debian"
+SECONDS = 60.0
+APT = ("apt-get", "--quiet=2", "-oAcquire::Retries=0", "-oAcquire::http::Timeout=10", "-oAPT::Sandbox::User=root")
+
+
+class Unavailable(Exception):
+    """It cannot be had on this machine; the message is the reason, for a person who wonders what was skipped."""
+
+
+def fetch(*packages: str, cache: Path = CACHE) -> Path:
+    """The folder where these packages lie unpacked, with what they need and this machine has not installed.
+
+    The newest that apt's lists on this machine name, out of the cache from the second time on.
+
+    Raises:
+        Unavailable: this is no Debian, or the packages are not there, or their mirror does not answer.
+    """
+    tree = cache / "+".join(packages)
+    if tree.exists():
+        return tree
+    for program in ("apt-get", "dpkg-deb"):
+        if not shutil.which(program):
+            raise Unavailable(f"there is no {program} on this machine")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as name:
+        folder = Path(name)
+        try:
+            _download(packages, folder)
+        except Unavailable as before:  # the lists may be empty, or so old that the mirror has moved on
+            for ours in ("lists/partial", "cache/archives/partial"):
+                (folder / ours).mkdir(parents=True)
+            options = (f"-oDir::State::lists={folder}/lists", f"-oDir::Cache={folder}/cache")
+            try:
+                _run(*APT, *options, "update", folder=folder)
+                _download(packages, folder, *options)
+            except Unavailable as after:
+                raise Unavailable(f"{before}; with new lists: {after}") from after
+        unpacked = folder / "unpacked"
+        for package in folder.glob("*.deb"):
+            _run("dpkg-deb", "--extract", str(package), str(unpacked), folder=folder)
+        unpacked.chmod(0o755)
+        if not tree.exists():  # somebody else may have been faster
+            unpacked.rename(tree)
+    return tree
+
+
+def program(tree: Path, path: str) -> Path:
+    """A file to start a program of the tree with, `usr/bin/redis-server` say: it finds the libraries of the tree."""
+    started = tree / path
+    if not started.exists():
+        raise Unavailable(f"the packages {tree.name} have no {path}")
+    libraries = ":".join(str(folder) for top in ("lib", "usr/lib") for folder in tree.glob(f"{top}/*-linux-*"))
+    script = tree / "programs" / started.name
+    script.parent.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=script.parent, delete=False) as file:
+        file.write(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}" exec "{started}" "$@"\n')
+    made = Path(file.name)
+    made.chmod(0o755)
+    made.rename(script)  # at once, for somebody may be starting the program
+    return script
+
+
+def _download(packages: tuple[str, ...], folder: Path, *options: str) -> None:
+    apt = (*APT, *options)
+    plan = _run(*apt, "--simulate", "--no-install-recommends", "install", *packages, folder=folder)
+    needed = {line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")}
+    _run(*apt, "download", *sorted(needed.union(packages)), folder=folder)
+
+
+def _run(*command: str, folder: Path) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=True
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{command[0]} has not ended within {SECONDS:.0f} s") from error
+    except subprocess.CalledProcessError as error:
+        raise Unavailable(f"{command[0]}: {error.stderr.strip().splitlines()[-1]}") from error
+    return done.stdout
