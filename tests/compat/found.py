@@ -57,16 +57,18 @@ def wheel() -> Found:
     return Found([*PYTEST, f"--redis-server={redis}"], _redis_version(redis))
 
 
-def other_pythons() -> dict[str, Path]:
+def other_pythons() -> dict[str, Path | None]:
     """The oldest and the newest Python of this machine, by these names, without the version that runs here."""
     found = dict(_pythons())
     here = sys.version_info[:2]
     versions = {"oldest Python": min([*found, here]), "newest Python": max([*found, here])}
-    return {name: found[version] for name, version in versions.items() if version != here}
+    return {name: found[version] for name, version in versions.items() if version != here} or {"other Python": None}
 
 
-def environment(python: Path) -> Found:
+def environment(python: Path | None) -> Found:
     """An environment of this Python with all that the tests need."""
+    if python is None:
+        raise Unavailable(f"this machine has no other Python from {OLDEST[0]}.{OLDEST[1]} on")
     version = _said(python, "-c", "import platform; print(platform.python_version())")
     requirements = TOP / "tests/requirements.txt"
     folder = _cache_for(f"python{version}", requirements)
