@@ -80,7 +80,9 @@ def tried(name: str, find: Callable[[], Found], tests: tuple[str, ...]) -> Outco
         run = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         outcome = judged(run.returncode, report.read(), found, seconds=round(time.monotonic() - began))
     if not outcome.holds:
-        print(run.stdout, run.stderr, f"{name}: wanted {found.versions}, had {outcome.versions}", sep="\n", flush=True)
+        print(
+            run.stdout, run.stderr, f"{name}: meant {found.versions}, ran on {outcome.versions}", sep="\n", flush=True
+        )
     return outcome
 
 
