@@ -143,6 +143,19 @@ def status(
 
 
 @app.command()
+def doctor(
+    json: Json = False,
+    disk_gb: Annotated[
+        float | None, typer.Option(min=0, help="Size of PostgreSQL's disk, which SQL cannot tell.", show_default=False)
+    ] = None,
+) -> None:
+    """Check everything that the worker relies on, and say what to do; exit code 1 if there is an error."""
+    from worker.doctor_view import run_doctor
+
+    raise typer.Exit(run_doctor(_settings(), as_json=json, disk_gb=disk_gb))
+
+
+@app.command()
 def resume(
     shard: Annotated[int | None, typer.Argument(help="Only this one, from 0.", show_default=False)] = None,
 ) -> None:

@@ -1,29 +1,25 @@
-"""What must be true before a process of ours starts: both servers answer, and the schema is there."""
+"""What must be true before a process of ours starts: what the doctor would call an error keeps it from starting."""
 
+from worker.doctor.check import Level
+from worker.doctor.examination import examine_start
 from worker.errors import Stop
-from worker.migrations import missing_migrations
+from worker.log import get_logger
 from worker.settings import Settings
-from worker.store import check_time_zone, connect_postgres
-from worker.stream import connect_redis, redis_errors
 
-OLDEST_REDIS = 7
+log = get_logger(__name__)
 
 
 def check_ready(settings: Settings) -> None:
-    """Find out now, in one line, what would otherwise fail again and again in a log.
+    """Find out now, in one line, what would otherwise fail again and again in a log, or lose events in silence.
 
     Raises:
-        Stop: a URL, password or migration is missing or wrong.
+        Stop: a URL, password or migration is missing or wrong, or Redis may evict the stream.
         Retry: a server is away.
     """
-    with connect_redis(settings) as client, redis_errors(settings):
-        version = str(client.info("server")["redis_version"])
-    if int(version.partition(".")[0]) < OLDEST_REDIS:
-        raise Stop(
-            f"Redis is version {version}, but {OLDEST_REDIS}.0 is needed: it counts the entries added to a stream"
-        )
-    with connect_postgres(settings, "start") as connection:
-        missing = missing_migrations(connection)
-        check_time_zone(connection, settings.time_zone)
-    if missing:
-        raise Stop(f"the database lacks the migration {missing[0]}: run `python -m worker migrate`")
+    checks = examine_start(settings)
+    for check in checks:
+        if check.level is Level.ERROR:
+            raise Stop(f"{check.name}: {check.found}; {check.advice}")
+    for check in checks:
+        if check.level is Level.WARNING:
+            log.warning("found at the start", check=check.name, found=check.found, advice=check.advice)

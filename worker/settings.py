@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import Stop
 
+MOST_SHARDS = 1024
+
 # Host and path of a URL. Up to the last @ all is credentials, also where a person forgot to percent-encode a password.
 _SHOWN = re.compile(r"([a-z]+)://(?:.*@)?([\w.,:\[\]-]*(?:/[^?#@]*)?)(?:[?#][^@]*)?", re.DOTALL)
 
@@ -50,7 +52,7 @@ class Settings(BaseSettings):
         1,
         validation_alias="ANALYTICS_SHARDS",
         ge=1,
-        le=1024,
+        le=MOST_SHARDS,
         description="number of streams that events are spread over",
     )
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
@@ -117,6 +119,11 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="how many of the latest entries that share is taken of",
     )
+    allow_eviction: bool = Field(
+        False,
+        validation_alias="ANALYTICS_ALLOW_EVICTION",
+        description="start also where Redis may evict the stream (`maxmemory-policy` `allkeys-…`)",
+    )
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         "INFO", validation_alias="ANALYTICS_LOG_LEVEL", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
     )
@@ -134,9 +141,13 @@ class Settings(BaseSettings):
     @cached_property
     def stream_keys(self) -> tuple[str, ...]:
         """The Redis keys of all shards; the braces keep a shard on one node of a Redis Cluster."""
-        if self.shards == 1:
+        return self.keys_of(self.shards)
+
+    def keys_of(self, shards: int) -> tuple[str, ...]:
+        """The same, if there were so many shards."""
+        if shards == 1:
             return (self.stream,)
-        return tuple(f"{self.stream}:{{{shard}}}" for shard in range(self.shards))
+        return tuple(f"{self.stream}:{{{shard}}}" for shard in range(shards))
 
 
 def load_settings() -> Settings:

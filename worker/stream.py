@@ -123,6 +123,9 @@ class Backlog:
     entries: int | None
     oldest_age_s: float | None
     """By the clock of Redis, which also gave the entry its id; None if there is no such entry."""
+    facts: StreamFacts
+    redis_s: float
+    """That clock, in seconds since 1970."""
 
 
 def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Position | None) -> Backlog:
@@ -137,11 +140,12 @@ def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Po
         info, about, oldest, (seconds, microseconds) = transaction.execute(raise_on_error=False)
         _refuse_errors(key, info, oldest)
     facts = _facts(info, about)
+    now = seconds + microseconds / 1e6
     if not oldest:
-        return Backlog(0, None)
+        return Backlog(0, None, facts, now)
     read = position.ordinal if position else facts.ordinal_before_first
     entries = None if read is None else max(0, facts.entries_added - read)
-    return Backlog(entries, seconds + microseconds / 1e6 - _id(oldest[0][0]).ms / 1000)
+    return Backlog(entries, now - _id(oldest[0][0]).ms / 1000, facts, now)
 
 
 def _refuse_errors(key: str, *answers: object) -> None:

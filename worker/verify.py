@@ -12,6 +12,7 @@ from worker.queries import SQL_FOLDER
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors
 
+MIGRATIONS = "migrations"
 PIPE_WIDTH = 400
 """A pipe or a file has no width of its own: there each check is one line."""
 
@@ -55,8 +56,8 @@ def _migrations_applied(connection: Connection) -> Check:
     try:
         missing = missing_migrations(connection)
     except Stop as error:
-        return Check("migrations", False, str(error))
-    return Check("migrations", not missing, f"missing: {', '.join(missing)}" if missing else "all are applied")
+        return Check(MIGRATIONS, False, str(error))
+    return Check(MIGRATIONS, not missing, f"missing: {', '.join(missing)}" if missing else "all are applied")
 
 
 def _table(checks: list[Check]) -> Table:

@@ -1,0 +1,183 @@
+"""The streams: how far each is read, those that nobody reads, and ids from the future."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import redis
+from psycopg.rows import dict_row
+
+from worker.continuity import Lost, Position, judge
+from worker.doctor.check import Check, duration, error, ok, warning
+from worker.doctor.redis_checks import StreamSize
+from worker.queries import query
+from worker.settings import MOST_SHARDS, Settings
+from worker.store import Connection, load_position, postgres_errors
+from worker.stream import Backlog, read_backlog, redis_errors
+
+FUTURE_S = 3600
+BEHIND_S = 60.0
+RECENT_S = 7 * 86_400
+TRIES = 3
+START = "start the worker: `python -m worker run`"
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A stream and its stored position at one moment."""
+
+    stream: str
+    position: Position | None
+    backlog: Backlog
+    committed_s_ago: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the worker once found wrong with a stream, and wrote down."""
+
+    stream: str
+    verdict: str
+    lost: int | None
+    s_ago: float
+
+
+def future_ids(backlogs: Mapping[str, Backlog]) -> Check:
+    """Whether somebody gave an entry an id from the future: all later ones of that stream are at least as far ahead."""
+    ahead = {stream: each.facts.last_generated.ms / 1000 - each.redis_s for stream, each in backlogs.items()}
+    stream = max(ahead, key=lambda key: ahead[key], default="")
+    if stream and ahead[stream] > FUTURE_S:
+        found = f"{stream}: ids are {duration(ahead[stream])} ahead of the clock of Redis; reading goes on in order"
+        advice = (
+            "let every event carry occurredAt (without it they are dead letters: in_the_future)."
+            " To be rid of it: pause the senders, wait for lag 0, DEL the stream"
+        )
+        return warning("future ids", found, advice)
+    return ok("future ids", "none")
+
+
+def positions(stands: Sequence[Stand]) -> Iterable[Check]:
+    """Whether every shard is read; a line a shard that is not, else one for all."""
+    bad = [check for stand in stands if (check := _position(stand)).level != "ok"]
+    return bad or [ok("positions", f"{_streams(len(stands))} read up to the end, or being read")]
+
+
+def _streams(count: int) -> str:
+    return "the stream is" if count == 1 else f"all {count} streams are"
+
+
+def _position(stand: Stand) -> Check:
+    position, backlog = stand.position, stand.backlog
+    if position is None:
+        if backlog.entries:
+            return error("positions", f"{stand.stream} was never read: {_waiting(backlog)}", START)
+        return ok("positions", "nothing to read yet")
+    verdict = judge(position, backlog.facts, 0, reached_end=backlog.oldest_age_s is None)
+    if isinstance(verdict, Lost):
+        found = f"{stand.stream}: {verdict.count:,} entries are gone that were not read"
+        return error("positions", found, "nobody but the worker may trim or delete; once it runs, it records the loss")
+    if verdict:
+        found = f"{stand.stream} is not the stream that was read before: {verdict.verdict}"
+        return error(
+            "positions", found, "see that REDIS_URL is right; once the worker runs, it goes back and reads again"
+        )
+    return _progress(stand.stream, backlog, stand.committed_s_ago)
+
+
+def _progress(stream: str, backlog: Backlog, committed_s_ago: float) -> Check:
+    if backlog.oldest_age_s is None or backlog.oldest_age_s < BEHIND_S:
+        return ok("positions", "read")
+    if committed_s_ago > BEHIND_S:
+        found = f"{stream}: nothing committed for {duration(committed_s_ago)}, {_waiting(backlog)}"
+        return error("positions", found, f"{START}; if it runs, its log says why")
+    found = f"{stream} is read, {duration(backlog.oldest_age_s)} behind, {_waiting(backlog)}"
+    return warning("positions", found, "watch `python -m worker status`; if it does not catch up, use more shards")
+
+
+def _waiting(backlog: Backlog) -> str:
+    return "entries wait" if backlog.entries is None else f"{backlog.entries:,} entries wait"
+
+
+def unread_streams(stands: Sequence[Stand], shards: int) -> Check:
+    """Whether entries lie in streams of another number of shards, which nobody reads.
+
+    Args:
+        stands: of streams that are not those of the settings.
+        shards: the number in the settings.
+    """
+    unread = {stand.stream: stand.backlog.entries for stand in stands if stand.backlog.entries != 0}
+    if not unread:
+        return ok("other streams", "none has anything to read")
+    stream, entries = next(iter(unread.items()))
+    number = "" if entries is None else f"{entries:,} "
+    more = f", and {len(unread) - 1} streams more" if len(unread) > 1 else ""
+    return error(
+        "other streams",
+        f"{number}entries in {stream}{more} that nobody reads: ANALYTICS_SHARDS is {shards}",
+        "set ANALYTICS_SHARDS to what the web tier uses, or run a worker with the old number until they are read",
+    )
+
+
+def losses(findings: Sequence[Finding]) -> Check:
+    """Whether a stream was lately found restarted, emptied or trimmed before it was read."""
+    recent = [finding for finding in findings if finding.s_ago < RECENT_S]
+    if not recent:
+        return ok("losses", f"none in the last {RECENT_S // 86_400} days")
+    last, lost = recent[0], sum(finding.lost or 0 for finding in recent)
+    found = f"{last.stream} {last.verdict} {duration(last.s_ago)} ago; {lost:,} entries known to be lost since a week"
+    return warning("losses", found, "`python -m worker status` lists them; AOF, noeviction and nobody else who trims")
+
+
+def read_stands(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> tuple[list[Stand], list[Stand], list[Finding]]:
+    """The streams of the settings, the other streams that exist or were once read, and what was found wrong."""
+    with postgres_errors(), connection.cursor(row_factory=dict_row) as cursor:
+        rows = {str(row["stream"]): row for row in cursor.execute(query("list_positions"))}
+        found = cursor.execute(query("list_continuity_events")).fetchall()
+    now = datetime.now(UTC)
+    findings = [
+        Finding(row["stream"], row["verdict"], row["lost"], (now - row["happened_at"]).total_seconds()) for row in found
+    ]
+    others = [key for key in _existing(settings, client, rows) if key not in settings.stream_keys]
+
+    def stands(keys: Iterable[str]) -> list[Stand]:
+        ages = {key: row["committed_s_ago"] for key, row in rows.items()}
+        return [_stand(settings, connection, client, key, ages.get(key, 0.0)) for key in keys]
+
+    return stands(settings.stream_keys), stands(others), findings
+
+
+def _stand(settings: Settings, connection: Connection, client: redis.Redis, key: str, committed_s_ago: float) -> Stand:
+    for _ in range(TRIES):
+        position = load_position(connection, key)
+        backlog = read_backlog(client, settings, key, position)
+        if load_position(connection, key) == position:
+            break  # else a worker moved it, and perhaps trimmed: the two do not belong together
+    return Stand(key, position, backlog, committed_s_ago)
+
+
+def _existing(settings: Settings, client: redis.Redis, rows: Iterable[str]) -> list[str]:
+    # Asked by name: a SCAN would walk over all keys of the site.
+    keys = dict.fromkeys((settings.stream, *settings.keys_of(MOST_SHARDS), *rows))
+    with redis_errors(settings), client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.type(key)
+        return [key for key, kind in zip(keys, pipe.execute(), strict=True) if kind == b"stream"]
+
+
+def read_backlogs(settings: Settings, client: redis.Redis) -> dict[str, Backlog]:
+    """The streams of the settings, without their positions."""
+    return {key: read_backlog(client, settings, key, None) for key in settings.stream_keys}
+
+
+def read_sizes(settings: Settings, client: redis.Redis, backlogs: Mapping[str, Backlog]) -> list[StreamSize]:
+    """What the streams take; those that are empty, or that Redis does not tell of, are left out."""
+    sizes = []
+    for key, backlog in backlogs.items():
+        first = backlog.facts.first
+        with redis_errors(settings), suppress(redis.ResponseError):
+            if first and (used := client.memory_usage(key)):
+                sizes.append(StreamSize(used, backlog.redis_s - first.ms / 1000))
+    return sizes
