@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 from rich.console import Console
@@ -25,12 +25,8 @@ ALIVE_S = 30.0
 
 def run_doctor(settings: Settings, *, as_json: bool, disk_gb: float | None) -> int:
     """Print every check; 1 if there is an error, else 0."""
-    groups = examine(
-        settings,
-        read_jobs=lambda client: _jobs(client, settings.shards),
-        environment=os.environ,
-        disk_bytes=None if disk_gb is None else round(disk_gb * GB),
-    )
+    disk_bytes = None if disk_gb is None else round(disk_gb * GB)
+    groups = examine(settings, read_jobs(settings), os.environ, disk_bytes)
     levels = [check.level for checks in groups.values() for check in checks]
     if as_json:
         print(json.dumps(_document(groups), indent=2, ensure_ascii=False))
@@ -43,16 +39,21 @@ def run_doctor(settings: Settings, *, as_json: bool, disk_gb: float | None) -> i
     return 1 if Level.ERROR in levels else 0
 
 
-def _jobs(client: redis.Redis, shards: int) -> JobFacts:
-    alive = [each for each in jobs_and_workers(client).workers if each.heartbeat_age < ALIVE_S]
-    astray = jobs_astray(client, shards)
-    return JobFacts(
-        workers={queue: sum(each.queue == queue for each in alive) for queue in (ROLLUP, OPS)},
-        missing_rollups=sorted(astray.missing_rollups),
-        without_worker=sorted(astray.without_worker),
-        without_hash=sorted(astray.without_hash),
-        failed=sorted(astray.failed),
-    )
+def read_jobs(settings: Settings) -> Callable[[redis.Redis], JobFacts]:
+    """Asks RQ, through a client that is handed in."""
+
+    def read(client: redis.Redis) -> JobFacts:
+        alive = [each for each in jobs_and_workers(client).workers if each.heartbeat_age < ALIVE_S]
+        astray = jobs_astray(client, settings.shards)
+        return JobFacts(
+            workers={queue: sum(each.queue == queue for each in alive) for queue in (ROLLUP, OPS)},
+            missing_rollups=sorted(astray.missing_rollups),
+            without_worker=sorted(astray.without_worker),
+            without_hash=sorted(astray.without_hash),
+            failed=sorted(astray.failed),
+        )
+
+    return read
 
 
 def _sum(levels: Sequence[Level]) -> str:

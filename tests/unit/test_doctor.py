@@ -127,7 +127,7 @@ def test_last_save() -> None:
     ],
 )
 def test_memory(used: float, streams: list[StreamSize], level: Level, words: str) -> None:
-    """Nearly full is a warning, full an error; it is one too if a day without readers or the retention would fill it."""
+    """Nearly full is a warning, as is what a day without readers or the retention would fill; full is an error."""
     facts = replace(REDIS, memory_used=int(used))
     check = redis_checks.memory(facts, streams, retention_s=72 * HOUR)
     assert check.level is level
