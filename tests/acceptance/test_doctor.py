@@ -354,6 +354,22 @@ def test_nobody_commits(settings: Settings, connection: Connection, client: redi
     assert check(settings, "positions").level is WARNING
 
 
+def test_halted_shard(settings: Settings, connection: Connection) -> None:
+    """A shard that halts in front of bad events is an error that says why."""
+    settings = settings_with(settings, ANALYTICS_BREAKER_ENTRIES="10")
+    with connect_redis(settings) as client:
+        for _ in range(20):
+            client.xadd(STREAM, {"type": "nonsense"})
+
+    def is_halted() -> bool:
+        return connection.execute("SELECT FROM analytics.stream_position WHERE halted_at IS NOT NULL").fetchone() == ()
+
+    run_shard(settings, 0, is_halted)
+    found = check(settings, "positions")
+    assert found.level is ERROR and f"{STREAM} is halted" in found.found and "unknown_type" in found.found
+    assert "python -m worker resume" in found.advice
+
+
 def test_other_streams(settings: Settings, client: redis.Redis) -> None:
     """Events in the streams of another number of shards are found, also in the one without a number."""
     client.xadd(f"{STREAM}:{{5}}", GOOD)  # type: ignore[arg-type]

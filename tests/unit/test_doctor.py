@@ -293,6 +293,7 @@ def test_future_ids(last_ms: float, level: Level) -> None:
         (Stand("s", position(epoch="other"), backlog()), ERROR, "restarted"),
         (Stand("s", position(), backlog(added=0, last_ms=0)), ERROR, "emptied"),
         (Stand("s", position(90), backlog()), ERROR, "10 entries are gone"),
+        (Stand("s", position(90), backlog(10, 9.0), halted_because="all bad"), ERROR, "halted: all bad"),
     ],
 )
 def test_positions(stand: Stand, level: Level, words: str) -> None:

@@ -4,16 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
-
-import redis
 
 from worker.doctor.check import Check, error, ok, warning
 from worker.events import Event, Reason, Rules, parse
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, known_specialists, postgres_errors
-from worker.stream import Entry, redis_errors
+from worker.stream import Entry, StreamReader, connect_redis
 
 SAMPLE_ENTRIES = 1_000
 SOME, MANY = 0.01, 0.2
@@ -110,17 +107,12 @@ def judge_entries(entries: Sequence[Entry], rules: Rules, unknown: set[str] | fr
     return Sample(len(entries), rejected, without[b"eventId"], without[b"occurredAt"])
 
 
-def read_sample(settings: Settings, client: redis.Redis, connection: Connection | None) -> Sample:
+def read_sample(settings: Settings, connection: Connection | None) -> Sample:
     """The newest entries of all streams together; without a database every specialist is taken for known."""
     count = max(1, SAMPLE_ENTRIES // settings.shards)
-    entries: list[Entry] = []
-    with redis_errors(settings):
-        for key in settings.stream_keys:
-            entries += [
-                (entry_id, [part for pair in fields.items() for part in pair])
-                for entry_id, fields in cast(list[tuple[bytes, dict[bytes, bytes]]], client.xrevrange(key, count=count))
-                if fields
-            ]
+    with connect_redis(settings) as client:
+        newest = [StreamReader(client, settings, key).newest(count) for key in settings.stream_keys]
+    entries = [entry for of_stream in newest for entry in of_stream]
     rules = Rules.at(
         time.time_ns() // 1_000_000, ledger_days=settings.ledger_days, exclude_bots=settings.exclude_bots, secret=b""
     )

@@ -111,7 +111,7 @@ class _Examination:
             with self._noting("jobs", "jobs"), redis_errors(self.settings):
                 self._jobs(read_jobs(client))
             with self._noting("events", "newest events"):
-                self._events(client, connection)
+                self._events(connection)
         if connection and self.migrated:
             with self._noting("events", "dead letters"):
                 self._add("events", [event_checks.dead_letters(event_checks.read_dead_letters(connection))])
@@ -172,6 +172,6 @@ class _Examination:
         checks = (job_checks.workers, job_checks.rollups, job_checks.orphaned_jobs, job_checks.failed_jobs)
         self._add("jobs", [check(facts) for check in checks])
 
-    def _events(self, client: redis.Redis, connection: Connection | None) -> None:
-        sample = event_checks.read_sample(self.settings, client, connection)
+    def _events(self, connection: Connection | None) -> None:
+        sample = event_checks.read_sample(self.settings, connection)
         self._add("events", [event_checks.contract(sample), event_checks.identified(sample)])

@@ -31,6 +31,7 @@ class Stand:
     position: Position | None
     backlog: Backlog
     committed_s_ago: float = 0.0
+    halted_because: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ def _position(stand: Stand) -> Check:
         if backlog.entries:
             return error("positions", f"{stand.stream} was never read: {_waiting(backlog)}", START)
         return ok("positions", "nothing to read yet")
+    if stand.halted_because:
+        advice = "correct that, and it goes on by itself; or let them be dead letters: `python -m worker resume`"
+        return error("positions", f"{stand.stream} is halted: {stand.halted_because}", advice)
     verdict = judge(position, backlog.facts, 0, reached_end=backlog.oldest_age_s is None)
     if isinstance(verdict, Lost):
         found = f"{stand.stream}: {verdict.count:,} entries are gone that were not read"
@@ -142,20 +146,23 @@ def read_stands(
     ]
     others = [key for key in _existing(settings, client, rows) if key not in settings.stream_keys]
 
-    def stands(keys: Iterable[str]) -> list[Stand]:
-        ages = {key: row["committed_s_ago"] for key, row in rows.items()}
-        return [_stand(settings, connection, client, key, ages.get(key, 0.0)) for key in keys]
+    def stand(key: str) -> Stand:
+        position, backlog = _position_and_backlog(settings, connection, client, key)
+        row = rows.get(key, {"committed_s_ago": 0.0, "halted_because": None})
+        return Stand(key, position, backlog, row["committed_s_ago"], row["halted_because"])
 
-    return stands(settings.stream_keys), stands(others), findings
+    return [stand(key) for key in settings.stream_keys], [stand(key) for key in others], findings
 
 
-def _stand(settings: Settings, connection: Connection, client: redis.Redis, key: str, committed_s_ago: float) -> Stand:
+def _position_and_backlog(
+    settings: Settings, connection: Connection, client: redis.Redis, key: str
+) -> tuple[Position | None, Backlog]:
     for _ in range(TRIES):
         position = load_position(connection, key)
         backlog = read_backlog(client, settings, key, position)
         if load_position(connection, key) == position:
             break  # else a worker moved it, and perhaps trimmed: the two do not belong together
-    return Stand(key, position, backlog, committed_s_ago)
+    return position, backlog
 
 
 def _existing(settings: Settings, client: redis.Redis, rows: Iterable[str]) -> list[str]:
