@@ -369,7 +369,7 @@ def test_sample() -> None:
     entry_id = b"%d-0" % (NOW * 1000)
     good = [b"type", b"profile_view", b"specialistId", b"anna"]
     entries = [
-        (entry_id, good),
+        (entry_id, [*good, b"contactType", b"eventId"]),  # a value that is called like a field
         (entry_id, [*good, b"eventId", b"00000000-0000-0000-0000-000000000000", b"occurredAt", b"%d" % (NOW * 1000)]),
         (entry_id, [b"type", b"profile_view", b"specialistId", b"gone"]),
         (entry_id, [b"type", b"nonsense"]),
