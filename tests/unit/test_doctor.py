@@ -94,7 +94,7 @@ def test_eviction(policy: str | None, allowed: bool, level: Level) -> None:
         (replace(REDIS, appendfsync=None), OK, "not known"),
         (replace(REDIS, appendfsync="no"), WARNING, "30 s"),
         (replace(REDIS, aof=False), WARNING, "none"),
-        (replace(REDIS, aof=False, save="3600 1 300 100 60 10000"), WARNING, "60 s"),
+        (replace(REDIS, aof=False, save="60 10000 3600 1 300 100"), WARNING, "up to 60 min"),
         (replace(REDIS, aof=False, save=None), WARNING, "no AOF"),
         (replace(REDIS, aof=None), WARNING, "not known"),
     ],

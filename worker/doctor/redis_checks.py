@@ -95,9 +95,10 @@ def persistence(facts: RedisFacts) -> Check:
         return warning("persistence", "no AOF; whether there are snapshots is not known", remedy)
     if not facts.save:
         return warning("persistence", "none: a restart of Redis loses every event that was not read", remedy)
-    seconds = min(int(rule) for rule in facts.save.split()[::2])
-    lost = f"a crash loses up to {duration(seconds)} of events and more when they are few"
-    return warning("persistence", f"snapshots only (save {facts.save}): {lost}", remedy)
+    numbers = [int(number) for number in facts.save.split()]
+    _, seconds = min(zip(numbers[1::2], numbers[::2], strict=True))  # the rule that waits for the fewest events
+    found = f"snapshots only (save {facts.save}): a crash loses up to {duration(seconds)} of events"
+    return warning("persistence", found, remedy)
 
 
 def last_save(facts: RedisFacts) -> Check:
