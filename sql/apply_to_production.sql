@@ -257,5 +257,74 @@ $run_0003_dead_letters$;
     ELSIF checksum_applied <> '8f6dc0c43e68d913f0e151660cc13c73f23b234264a239d7e47a92ee05d8cfb8' THEN
         RAISE EXCEPTION 'the migration 0003_dead_letters was changed after it had been applied: restore the file';
     END IF;
+
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0006_least_privilege');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0006_least_privilege$
+-- What a worker needs that runs under a role of its own, which owns nothing: see sql/queries/grant_worker_rights.sql.
+-- Locks: nothing but the function's row in the catalogue.
+
+-- To attach a partition one must own the ledger. So the function does it in the owner's name, for whom the owner lets,
+-- and finds its names where no caller can put others in their place.
+ALTER FUNCTION analytics.create_partition(date) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+REVOKE EXECUTE ON FUNCTION analytics.create_partition(date) FROM PUBLIC;
+$run_0006_least_privilege$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0006_least_privilege', '59821360f6ee9a75a6097438a9c5eb8f15913d237447f7f9653a3a17db1cec94');
+        RAISE NOTICE 'applied 0006_least_privilege';
+    ELSIF checksum_applied <> '59821360f6ee9a75a6097438a9c5eb8f15913d237447f7f9653a3a17db1cec94' THEN
+        RAISE EXCEPTION 'the migration 0006_least_privilege was changed after it had been applied: restore the file';
+    END IF;
+
+    EXECUTE $grants$
+-- The rights of the role "analytics_worker", where there is one: what the worker does all day, and nothing else. It owns
+-- nothing, so it can neither change nor drop a table; it reads no column of the site but the specialists' ids. What it has
+-- written to the ledger, to the dead letters and about losses it cannot take back. Every `migrate` ends with this.
+-- Locks: the objects' rows in the catalogue, until the migrations are committed; nobody's reading or writing.
+DO $grant_worker_rights$
+DECLARE
+    role CONSTANT text := 'analytics_worker';
+    statement text;
+BEGIN
+    -- There is no such role, or whoever migrates has nothing to give away (it could be that very role).
+    IF NOT EXISTS (
+        SELECT FROM pg_roles, pg_namespace
+        WHERE rolname = role AND nspname = 'analytics' AND pg_has_role(nspowner, 'USAGE')
+    ) THEN
+        RETURN;
+    END IF;
+
+    FOR statement IN
+        SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), role)
+        UNION ALL
+        SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', relnamespace::regnamespace, role)
+        FROM pg_class
+        WHERE oid = '"SpecialistAnalyticsDaily"'::regclass OR relnamespace = 'analytics'::regnamespace
+        UNION ALL
+        SELECT format('GRANT SELECT ("id") ON "SpecialistProfile" TO %I', role)
+        UNION ALL
+        SELECT format('GRANT SELECT, INSERT, UPDATE ON "SpecialistAnalyticsDaily" TO %I', role)
+        UNION ALL
+        -- Every table and view of ours. A partition needs nothing: the right to the ledger is asked of the ledger.
+        SELECT format('GRANT %s ON %s TO %I',
+                      CASE
+                          WHEN relname = 'migration' OR relkind IN ('v', 'm') THEN 'SELECT'
+                          WHEN relname ~ '^(event|dead_letter|continuity_event)' THEN 'SELECT, INSERT'
+                          ELSE 'SELECT, INSERT, UPDATE'
+                      END,
+                      oid::regclass, role)
+        FROM pg_class
+        WHERE relnamespace = 'analytics'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND NOT relispartition
+        UNION ALL
+        SELECT format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO %I', role)
+    LOOP
+        BEGIN
+            EXECUTE statement;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE NOTICE 'not the owner, so not done: %', statement;
+        END;
+    END LOOP;
+END
+$grant_worker_rights$
+$grants$;
 END
 $apply_to_production$;

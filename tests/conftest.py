@@ -5,16 +5,17 @@ import platform
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from secrets import token_hex
 
 import psycopg
 import pytest
 import redis
 
-from tests.support import SITE, fresh_database, settings_for
+from tests.support import SITE, WORKER_ROLE, fresh_database, settings_for, url_of
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers, embedded
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres
+from worker.store import Connection
 from worker.stream import connect_redis
 
 REDIS_DATABASES = 16
@@ -73,7 +74,16 @@ def site_template(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(servers: Servers, site_template: str) -> Iterator[str]:
+def worker_password(servers: Servers) -> str:
+    """Password of the worker's role, made before any database is migrated: each migration gives it its rights."""
+    password = token_hex(16)
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {WORKER_ROLE} LOGIN PASSWORD '{password}'".encode())
+    return password
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: Servers, site_template: str, worker_password: str) -> Iterator[str]:
     with fresh_database(servers.database_url, site_template) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             migrate(connection, migrations())
@@ -89,7 +99,7 @@ def site_database(servers: Servers, site_template: str) -> Iterator[str]:
 
 @pytest.fixture
 def database(servers: Servers, migrated_template: str) -> Iterator[str]:
-    """URL of a migrated database without a row."""
+    """URL of a migrated database without a row, for its owner."""
     with fresh_database(servers.database_url, migrated_template) as url:
         yield url
 
@@ -104,15 +114,15 @@ def redis_url(servers: Servers) -> str:
 
 
 @pytest.fixture
-def settings(database: str, redis_url: str) -> Settings:
-    """Both, and all else as it is by default."""
-    return settings_for(database, redis_url)
+def settings(database: str, worker_password: str, redis_url: str) -> Settings:
+    """Both, and all else as it is by default. In PostgreSQL the worker has the role that its README gives it."""
+    return settings_for(url_of(database, WORKER_ROLE, worker_password), redis_url)
 
 
 @pytest.fixture
-def connection(settings: Settings) -> Iterator[Connection]:
-    """A connection to the test's database, in autocommit mode."""
-    with connect_postgres(settings, "test") as connected:
+def connection(database: str) -> Iterator[Connection]:
+    """A connection to the test's database, in autocommit mode, as its owner."""
+    with psycopg.connect(database, autocommit=True) as connected:
         yield connected
 
 

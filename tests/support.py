@@ -32,6 +32,8 @@ CREATE TABLE "SpecialistProfile" (
 """
 """The least of the site: what must be there before our first migration, as `tests/prisma/schema.prisma` has it."""
 
+WORKER_ROLE = "analytics_worker"
+
 _numbers = count(1)
 
 
@@ -55,6 +57,12 @@ def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
 def _execute(server: str, statement: str) -> None:
     with psycopg.connect(server, autocommit=True) as connection:  # each time: a test may have restarted the server
         connection.execute(statement.encode())
+
+
+def url_of(url: str, user: str, password: str) -> str:
+    """The same server and database, for somebody else."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def environment(settings: Settings) -> dict[str, str]:

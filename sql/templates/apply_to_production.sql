@@ -10,5 +10,9 @@ BEGIN
 {{begin}}
 $begin$;
 {{migrations}}
+
+    EXECUTE $grants$
+{{grants}}
+$grants$;
 END
 $apply_to_production$;
