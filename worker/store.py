@@ -40,6 +40,15 @@ GONE_MEANWHILE = (
 """What another transaction did in this very moment: with the memory thrown away, the next try goes well."""
 
 
+PREPARED_BY_ANOTHER = (
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.InvalidSqlStatementName,  # it is there on another server connection only
+    psycopg.errors.InvalidBinaryRepresentation,  # with other types of parameters
+    psycopg.errors.ProtocolViolation,  # with another number of them
+)
+"""What PostgreSQL says to a client that is given another one's prepared statements, under the same names as its own."""
+
+
 class _Pooler:
     """Whether prepared statements work: an old PgBouncer in transaction mode mixes up whose they are."""
 
@@ -130,9 +139,6 @@ def postgres_errors() -> Iterator[None]:
         raise Stop(f"the database role lacks a right: {_first_line(error)}") from None
     except GONE_MEANWHILE as error:
         raise Conflict(f"PostgreSQL: {_first_line(error)}") from None
-    except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
-        _Pooler.keeps_prepared = False
-        raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None
     except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
         raise Retry(f"PostgreSQL: {_first_line(error)}") from None
     except psycopg.Error as error:
@@ -317,8 +323,21 @@ def commit_batch(connection: Connection, batch: Batch, shard: int, time_zone: st
                 connection.execute(query("prepare_batch"))
                 cursor.execute(query("commit_batch"), parameters, prepare=False)
         else:
-            cursor.execute(query("commit_batch"), parameters, prepare=_Pooler.keeps_prepared)
+            with _noticing_a_pooler():
+                cursor.execute(query("commit_batch"), parameters, prepare=_Pooler.keeps_prepared)
         committed = cursor.fetchone()
     if committed is None:
         raise Conflict(f"somebody else moved the position of {batch.read_after.stream}")
     return committed
+
+
+@contextmanager
+def _noticing_a_pooler() -> Iterator[None]:
+    """From the first mix-up on, this process prepares nothing."""
+    try:
+        yield
+    except PREPARED_BY_ANOTHER as error:
+        if not _Pooler.keeps_prepared:
+            raise
+        _Pooler.keeps_prepared = False
+        raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None

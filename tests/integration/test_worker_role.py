@@ -90,7 +90,7 @@ def test_the_rights_are_these(worker: Connection, connection: Connection) -> Non
         " FROM pg_class CROSS JOIN aclexplode(relacl) WHERE grantee = %s::regrole GROUP BY 1",
         [WORKER_ROLE],
     ).fetchall()
-    rights = dict(tables)
+    rights: dict[str, str] = dict(tables)
     assert {name: rights.pop(name) for name in sorted(rights) if not name.startswith("analytics.")} == {
         '"SpecialistAnalyticsDaily"': "INSERT SELECT UPDATE"
     }
