@@ -22,6 +22,17 @@ def without_credentials(url: str) -> str:
     return f"{match[1]}://{match[2]}" if match else f"{url.partition('://')[0]}://…"
 
 
+UNREADABLE = "cannot be read: are special characters of the password percent-encoded?"
+
+
+def _is_ambiguous(url: str) -> bool:
+    """Whether an @, / ? or # of the credentials was left as it is: a library would take a part of them for host and
+    port, and name it in its errors.
+    """
+    rest = url.partition("://")[2]
+    return rest.count("@") > 1 or ("@" in rest and "@" not in re.split("[/?#]", rest, maxsplit=1)[0])
+
+
 def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -136,6 +147,8 @@ class Settings(BaseSettings):
         ):
             if url.get_secret_value().partition("://")[0] not in schemes:
                 raise ValueError(f"{variable} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+            if _is_ambiguous(url.get_secret_value()):
+                raise ValueError(f"{variable} {UNREADABLE}")
         return self
 
     @cached_property

@@ -18,7 +18,7 @@ from worker.breaker import Breaker, Window
 from worker.continuity import EntryId, Lost, Position, Restarted, StreamFacts
 from worker.errors import Conflict, Retry, Stop
 from worker.queries import query
-from worker.settings import Settings, without_credentials
+from worker.settings import UNREADABLE, Settings, without_credentials
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -27,7 +27,19 @@ SMALL_BATCH = 5_000
 such a batch uses a prepared statement. A larger one asks for more memory and for a plan of its own."""
 
 NEVER = 2**31
-UNREADABLE_URL = "DATABASE_URL cannot be read: are special characters of the password percent-encoded?"
+
+REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "certificate verify failed",
+    "does not match host name",
+    "does not support SSL",
+    "could not read root certificate file",
+    "connection is bad: invalid",  # a parameter's value
+)
+"""What libpq says when trying again will not help."""
 
 
 GONE_MEANWHILE = (
@@ -83,8 +95,8 @@ def libpq_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise Stop(UNREADABLE_URL) from None
-    parameters = parse_qsl(parts.query)
+        raise Stop(f"DATABASE_URL {UNREADABLE}") from None
+    parameters = parse_qsl(parts.query.replace("+", "%2B"))  # a plus is a space in forms, and a plus to libpq
     if dict(parameters).get("schema", "public") != "public":
         raise Stop("DATABASE_URL asks for another schema than public, which is not supported: remove ?schema=…")
     kept = [(name, value) for name, value in parameters if name not in _PRISMA_PARAMETERS]
@@ -117,10 +129,9 @@ def connect_postgres(settings: Settings, purpose: str) -> Connection:
             tcp_user_timeout=10_000,
         )
     except psycopg.ProgrammingError:  # its words could hold a part of the password
-        raise Stop(UNREADABLE_URL) from None
+        raise Stop(f"DATABASE_URL {UNREADABLE}") from None
     except psycopg.OperationalError as error:
-        refusals = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
-        kind = Stop if any(refusal in str(error) for refusal in refusals) else Retry
+        kind = Stop if any(refusal in str(error) for refusal in REFUSALS) else Retry
         raise kind(f"PostgreSQL at {where}: {_first_line(error)}") from None
 
 

@@ -1,8 +1,10 @@
 """Redis: read a stream after a position, together with the facts about it; trim what is committed and old."""
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import redis
@@ -11,7 +13,7 @@ from redis.retry import Retry as RedisRetry
 
 from worker.continuity import BEGINNING, EntryId, Position, StreamFacts
 from worker.errors import Retry, Stop
-from worker.settings import Settings, without_credentials
+from worker.settings import UNREADABLE, Settings, without_credentials
 
 Entry = tuple[bytes, Sequence[bytes]]
 
@@ -27,7 +29,7 @@ def connect_redis(settings: Settings) -> redis.Redis:
     """
     url = settings.redis_url.get_secret_value()
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=SOCKET_TIMEOUT_S,
@@ -35,7 +37,18 @@ def connect_redis(settings: Settings) -> redis.Redis:
             retry=RedisRetry(NoBackoff(), 0),
         )
     except ValueError:  # its words could hold a part of the password
-        raise Stop("REDIS_URL cannot be read: are special characters of the password percent-encoded?") from None
+        raise Stop(f"REDIS_URL {UNREADABLE}") from None
+    parameters = client.connection_pool.connection_kwargs
+    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        if (path := parameters.get(name)) and not Path(path).exists():
+            raise Stop(f"REDIS_URL names a file that is not there: {name}={path}")
+    try:
+        client.connection_pool.connection_class(**parameters)  # does not connect yet
+    except (TypeError, redis.RedisError):
+        raise Stop(
+            "REDIS_URL has a parameter that is not known, or has no such value (ssl_… needs rediss://)"
+        ) from None
+    return client
 
 
 @contextmanager
@@ -51,9 +64,17 @@ def redis_errors(settings: Settings) -> Iterator[None]:
     except redis.ConnectionError as error:
         if "AUTH" in str(error) or "invalid username-password" in str(error):
             raise Stop(f"Redis at {where} refuses the user or password of REDIS_URL") from None
+        if _is_a_matter_of_certificates(error.__context__):
+            raise Stop(f"Redis at {where} has no TLS that REDIS_URL and its certificates fit to: {error}") from None
         raise Retry(f"Redis at {where} does not answer: {error}") from None
     except redis.RedisError as error:
         raise Retry(f"Redis at {where}: {error}") from None
+
+
+def _is_a_matter_of_certificates(cause: BaseException | None) -> bool:
+    """Whether a connection failed for what will be no better the next time: a certificate, or a port without TLS."""
+    cut_off = ssl.SSLEOFError, ssl.SSLZeroReturnError
+    return isinstance(cause, ssl.SSLError) and not isinstance(cause, cut_off)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,10 @@ def test_shards_have_hash_tagged_keys(environment: pytest.MonkeyPatch) -> None:
     [
         ("DATABASE_URL", None),
         ("DATABASE_URL", "mysql://u:geheim@db.example/x"),
+        ("DATABASE_URL", "postgresql://u:geheim/1@db.example/x"),
+        ("DATABASE_URL", "postgresql://u:1@geheim@db.example/x"),
+        ("DATABASE_URL", "postgresql://u:geheim#1@db.example/x"),
+        ("REDIS_URL", "redis://:geheim?1@redis.example"),
         ("REDIS_URL", None),
         ("REDIS_URL", "http://:geheim@redis.example"),
         ("ANALYTICS_SHARDS", "0"),
