@@ -3,6 +3,7 @@
 Exit codes: 0 all is well, 1 something that was asked about does not hold, 2 a person must act first.
 """
 
+import resource
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -240,6 +241,7 @@ def demo(
 
 
 def _settings() -> Settings:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the passwords
     settings = load_settings()
     configure_logging(settings.log_level)
     return settings
