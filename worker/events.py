@@ -33,6 +33,12 @@ LIMITS = {
 }
 _ALWAYS_ALLOWED = min(LIMITS.values())
 
+ENTRY_FIELDS, ENTRY_BYTES = 1_000, 1_048_576
+"""Most fields and bytes of an entry, names and values of unknown fields among them."""
+
+KEPT_FIELDS, KEPT_BYTES = 50, 1_024
+"""What a dead letter keeps of an entry that is larger: so many fields, and so much of each name and value."""
+
 _specialist_id = re.compile(rb"[A-Za-z0-9_-]{1,64}").fullmatch
 _uuid = re.compile(rb"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 _with_offset = re.compile(r"T.*(?:Z|[+-]\d{2}:?\d{2})$").search
@@ -41,6 +47,7 @@ _with_offset = re.compile(r"T.*(?:Z|[+-]\d{2}:?\d{2})$").search
 class Reason(StrEnum):
     """Why an entry became a dead letter: a closed list, part of the contract."""
 
+    ENTRY_TOO_LARGE = "entry_too_large"
     FIELD_TOO_LONG = "field_too_long"
     UNKNOWN_VERSION = "unknown_version"
     MISSING_TYPE = "missing_type"
@@ -77,7 +84,7 @@ class Rejected(NamedTuple):
     entry_id: str
     reason: Reason
     fields: Sequence[bytes]
-    """Names and values in turn, as they were in the stream."""
+    """Names and values in turn, as they were in the stream; of an entry that is too large, the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +111,19 @@ class Rules:
 def parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Rejected:
     """Read one stream entry: `fields` are names and values in turn. Never raises, whatever the bytes are."""
     verdict = _parse(entry_id, fields, rules)
-    return verdict if isinstance(verdict, Event) else Rejected(entry_id.decode("ascii", "replace"), verdict, fields)
+    if isinstance(verdict, Event):
+        return verdict
+    kept = _beginning(fields) if verdict is Reason.ENTRY_TOO_LARGE else fields
+    return Rejected(entry_id.decode("ascii", "replace"), verdict, kept)
 
 
 def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Reason:  # noqa: PLR0911 - a return for each reason
+    longest = max(map(len, fields), default=0)
+    if (len(fields) > _ALWAYS_ALLOWED or longest > _ALWAYS_ALLOWED) and _is_too_large(fields):
+        return Reason.ENTRY_TOO_LARGE
     parts = iter(fields)
     pairs = dict(zip(parts, parts, strict=False))
-    if max(map(len, pairs.values()), default=0) > _ALWAYS_ALLOWED and _over_limit(pairs):
+    if longest > _ALWAYS_ALLOWED and _over_limit(pairs):
         return Reason.FIELD_TOO_LONG
     get = pairs.get
     if get(b"v", b"1") != b"1":
@@ -159,6 +172,16 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
         excluded,
         entry_id.decode("ascii", "replace"),
     )
+
+
+def _is_too_large(fields: Sequence[bytes]) -> bool:
+    return len(fields) > 2 * ENTRY_FIELDS or sum(map(len, fields)) > ENTRY_BYTES
+
+
+def _beginning(fields: Sequence[bytes]) -> list[bytes]:
+    """The beginning of an entry, and as a last field how large it was."""
+    size = b"%d fields, %d bytes" % (len(fields) // 2, sum(map(len, fields)))
+    return [*(part[:KEPT_BYTES] for part in fields[: 2 * KEPT_FIELDS]), b"analytics:cut", size]
 
 
 def _over_limit(pairs: dict[bytes, bytes]) -> bool:

@@ -336,6 +336,17 @@ def test_large_bad_entries_fit_into_memory(settings: Settings, connection: Conne
     assert batches[0] > 2
 
 
+def test_absurd_entries_are_buried_small(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Entries of absurd size, or of endless fields, are buried by their beginning; the one behind them counts."""
+    add(client, {"x": b"\xff" * 20_000_000}, {f"n{number}": "" for number in range(100_000)}, event())
+    drain(settings)
+    assert [reason for reason, _ in dead(connection)] == ["entry_too_large", "entry_too_large"]
+    assert daily(connection) == {("anna", TODAY): (1, 0)}
+    largest = connection.execute("SELECT max(pg_column_size(fields)) FROM analytics.dead_letter").fetchone()
+    assert largest is not None
+    assert largest[0] < 100_000
+
+
 def test_trimming_keeps_up(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """However much is committed and old, it is trimmed: not only the ten thousand entries of one cheap call."""
     now_ms = int(time.time() * 1000)

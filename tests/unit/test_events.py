@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.bots import is_bot
-from worker.events import DAY_MS, LIMITS, Event, Reason, Rejected, Rules, parse
+from worker.events import (
+    DAY_MS,
+    ENTRY_BYTES,
+    ENTRY_FIELDS,
+    KEPT_BYTES,
+    KEPT_FIELDS,
+    LIMITS,
+    VISITOR_CHARACTERS,
+    Event,
+    Reason,
+    Rejected,
+    Rules,
+    parse,
+)
 
 NOW_MS = 1_795_300_000_000
 RULES = Rules.at(NOW_MS, ledger_days=35, exclude_bots=True, secret=b"key")
@@ -157,6 +170,56 @@ def test_the_last_moment_of_a_day() -> None:
 def test_a_long_visitor() -> None:
     """The limit of a visitor's id is in characters, not in bytes."""
     assert accepted(visitorId="я" * 128).visitor is not None
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+def test_each_field_has_its_limit(name: bytes) -> None:
+    """A value of a field's largest length is looked at for what it says; with one byte more it is too long."""
+    letter = "𝄞" if name == b"visitorId" else "x"
+    most = letter * (LIMITS[name] // len(letter.encode()))
+    verdict = parse(ENTRY, entry(**{name.decode(): most}), RULES)
+    assert isinstance(verdict, Event) or verdict.reason is not Reason.FIELD_TOO_LONG
+    assert rejected(**{name.decode(): most + letter}) is Reason.FIELD_TOO_LONG
+    assert rejected(**{name.decode(): most + "x"}) is Reason.FIELD_TOO_LONG
+
+
+def test_every_field_of_an_event_has_a_limit() -> None:
+    """Whatever of an entry gets into an event has a limit: a long value is refused, or a word of ours stands for it."""
+    for name in (*LIMITS, b"source", b"unknown"):
+        verdict = parse(ENTRY, entry(**{name.decode(): "x" * 10_000}), RULES)
+        texts = [value for value in verdict if isinstance(value, str)] if isinstance(verdict, Event) else []
+        assert all(len(text) <= max(64, VISITOR_CHARACTERS) for text in texts), name
+
+
+@pytest.mark.parametrize(
+    ("largest", "more"),
+    [
+        (entry() + [b"n", b"v"] * (ENTRY_FIELDS - 4), [b"n", b"v"]),
+        ([*entry(), b"n", b"v" * (ENTRY_BYTES - sum(map(len, entry())) - 1)], [b"", b"v"]),
+        ([*entry(), b"n" * (ENTRY_BYTES - sum(map(len, entry()))), b""], [b"n", b""]),
+        (entry() + [b"n", b""] * (ENTRY_FIELDS - 4), [b"n", b""]),
+    ],
+    ids=["fields", "a value", "a name", "empty fields"],
+)
+def test_an_entry_has_its_limit(largest: list[bytes], more: list[bytes]) -> None:
+    """Unknown fields are ignored up to the limit of an entry; beyond it nothing of the entry is looked at."""
+    assert isinstance(parse(ENTRY, largest, RULES), Event)
+    verdict = parse(ENTRY, largest + more, RULES)
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason is Reason.ENTRY_TOO_LARGE
+
+
+def test_of_an_absurd_entry_the_beginning_is_kept() -> None:
+    """A dead letter of an entry of a hundred thousand fields of any length is small, and says how large it was."""
+    verdict = parse(ENTRY, entry() + [b"\xff" * 500, b"v" * 2_000] * 100_000, RULES)
+    assert isinstance(verdict, Rejected)
+    assert verdict.fields[:8] == entry()
+    assert verdict.fields[-2:] == [
+        b"analytics:cut",
+        b"100004 fields, %d bytes" % (sum(map(len, entry())) + 250_000_000),
+    ]
+    assert len(verdict.fields) == 2 * KEPT_FIELDS + 2
+    assert max(map(len, verdict.fields)) == KEPT_BYTES
 
 
 def test_a_user_agent_cannot_stop_the_worker() -> None:
