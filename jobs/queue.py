@@ -8,6 +8,7 @@ anything is imported. What nobody can read is passed over: RQ would end the work
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -27,6 +28,8 @@ ROLLUP = "rollup"
 OPS = "ops"
 FUNCTIONS = frozenset({"jobs.rollup.rollup", "jobs.maintenance.partitions"})
 JOB_SECONDS = 180
+JOB_BYTES = 1_048_576
+"""Most bytes of a job's hash, unpacked: a kilobyte that was packed on purpose unpacks to a megabyte."""
 
 # What RQ's reading of a broken hash or of a broken registry raises. Exception itself would take in StopRequested,
 # which RQ raises out of its signal handler, wherever the program is at that moment.
@@ -42,6 +45,7 @@ UNREADABLE = (
     zlib.error,
 )
 _JOB_ID = re.compile(rb"[A-Za-z0-9_-]+")
+JOB_OR_EXECUTION = re.compile(rb"[A-Za-z0-9_-]+(:[A-Za-z0-9_-]+)?")
 
 log = get_logger(__name__)
 
@@ -77,6 +81,8 @@ class AnalyticsJob(Job):
         Raises:
             NoSuchJobError: they are no job's.
         """
+        if sum(map(_unpacked_bytes, raw_data.values())) > JOB_BYTES:
+            self._pass_over(ValueError("it is too large"))
         try:
             super().restore(raw_data)
         except (NoSuchJobError, *UNREADABLE) as error:
@@ -110,6 +116,14 @@ class AnalyticsJob(Job):
         raise NoSuchJobError(f"job {self.id} is unreadable") from error
 
 
+def _unpacked_bytes(value: bytes) -> int:
+    """How long a value of a job's hash is, unpacked if RQ would unpack it; anything above `JOB_BYTES` is too long."""
+    unpacker = zlib.decompressobj()
+    with suppress(zlib.error):
+        return max(len(value), len(unpacker.decompress(value, JOB_BYTES + 1)))
+    return len(value)
+
+
 class AnalyticsQueue(Queue):
     """A queue of `AnalyticsJob`s. One worker listens to one of them: with two, RQ loses the job of a killed worker."""
 
@@ -135,6 +149,17 @@ class AnalyticsQueue(Queue):
             connection.lrem(IntermediateQueue.get_intermediate_queue_key(queue_key), 0, found[1])
             raise DequeueTimeout(timeout, queue_key)
         return found
+
+
+def drop_unreadable(connection: Redis, key: str, readable: re.Pattern[bytes]) -> None:
+    """Take out of a set, sorted or not, what RQ's tidying could not read: it would end there each time."""
+    client: Any = connection
+    is_sorted = client.type(key) == b"zset"
+    members = client.zrange(key, 0, -1) if is_sorted else client.smembers(key)
+    unreadable = [member for member in members if not readable.fullmatch(member)]
+    if unreadable:
+        log.error("unreadable entries removed", key=key, count=len(unreadable))
+        (client.zrem if is_sorted else client.srem)(key, *unreadable)
 
 
 def enqueue_tick(

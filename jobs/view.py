@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq import Worker
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE, Execution
 from rq.utils import as_text, utcparse
@@ -77,7 +78,7 @@ def jobs_and_workers(connection: Redis) -> JobsView:
     Returns:
         Both queues, and the workers by queue and name.
     """
-    workers = [_worker(connection, as_text(key)) for key in connection.smembers(Worker.redis_workers_keys)]
+    workers = [_worker(connection, key) for key in connection.smembers(Worker.redis_workers_keys)]
     found = sorted((worker for worker in workers if worker), key=lambda worker: (worker.queue, worker.name))
     return JobsView(tuple(_queue(connection, name) for name in (ROLLUP, OPS)), tuple(found))
 
@@ -92,7 +93,15 @@ def _queue(connection: Redis, name: str) -> QueueView:
     )
 
 
-def _worker(connection: Redis, key: str) -> WorkerView | None:
+def _worker(connection: Redis, key: bytes | str) -> WorkerView | None:
+    """A worker of the list; None if there is none, or if what is there was not written by a worker."""
+    try:
+        return _read_worker(connection, as_text(key))
+    except (ResponseError, ValueError):
+        return None
+
+
+def _read_worker(connection: Redis, key: str) -> WorkerView | None:
     fields = {as_text(name): as_text(value) for name, value in connection.hgetall(key).items()}
     if "last_heartbeat" not in fields:
         return None  # died; the list of workers is tidied later

@@ -23,9 +23,9 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
-from rq.worker_registration import clean_worker_registry
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY, clean_worker_registry
 
-from jobs.queue import FUNCTIONS, UNREADABLE, AnalyticsJob, AnalyticsQueue
+from jobs.queue import FUNCTIONS, JOB_OR_EXECUTION, UNREADABLE, AnalyticsJob, AnalyticsQueue, drop_unreadable
 from worker.log import get_logger
 from worker.settings import Settings
 from worker.stream import connect_redis
@@ -36,6 +36,7 @@ MAINTENANCE_SECONDS = 5
 WORKER_TTL_SECONDS = 30
 DEQUEUE_SECONDS = 2
 ANSWER_SECONDS = 3
+WORKER_KEY = re.compile(Worker.redis_worker_namespace_prefix.encode() + rb"[A-Za-z0-9_.-]+")
 
 log = get_logger(__name__)
 
@@ -152,7 +153,9 @@ class AnalyticsWorker(Worker):
                 continue
             try:
                 for registry in (queue.finished_job_registry, queue.started_job_registry, queue.failed_job_registry):
+                    drop_unreadable(self.connection, registry.key, JOB_OR_EXECUTION)
                     registry.cleanup()
+                drop_unreadable(self.connection, WORKERS_BY_QUEUE_KEY % queue.name, WORKER_KEY)
                 clean_worker_registry(queue)
                 queue.intermediate_queue.cleanup(self, queue)
             except (*UNREADABLE, ResponseError):

@@ -102,14 +102,14 @@ class Lab:
     def environment(self) -> dict[str, str]:
         return {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": self.server.url}
 
-    def start(self, *arguments: str, shards: int = 1, double: str = "") -> Program:
+    def start(self, *arguments: str, shards: int = 1, double: str = "", cwd: Path = TOP) -> Program:
         number = len(self._programs)
         log = self.folder / f"{number}-{'-'.join(arguments)}.log"
         more = {"ANALYTICS_SHARDS": str(shards), "DOUBLE": double, "PYTHONPATH": str(TOP)}
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, str(TOP / "tests/rq_double.py"), *arguments],
-                cwd=TOP,
+                cwd=cwd,
                 env=os.environ | self.environment | more,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

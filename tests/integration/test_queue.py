@@ -2,10 +2,14 @@
 # ruff: noqa: F811 - the fixtures are imported
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +20,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from jobs.queue import JOB_SECONDS, OPS, ROLLUP, AnalyticsJob, enqueue_tick
+from jobs.queue import JOB_BYTES, JOB_SECONDS, OPS, ROLLUP, AnalyticsJob, enqueue_tick
 from jobs.view import jobs_and_workers
 from tests.rq_fixtures import Lab, kill, lab, measured, redis_alone, seconds_until, wait_for  # noqa: F401
 
@@ -89,6 +93,13 @@ def test_a_job_that_is_not_ours_fails_with_its_reason(lab: Lab, way: str) -> Non
     assert worker.process.poll() is None
 
 
+class Poison:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch hostile",)
+
+
 MALFORMED: dict[str, dict[Any, Any]] = {
     "no data": {"origin": OPS},
     "an unknown status": {"data": b"[]", "status": "enchanted"},
@@ -97,7 +108,123 @@ MALFORMED: dict[str, dict[Any, Any]] = {
     "a name that is no text": {"data": b"[]", "worker_name": b"\xff"},
     "a number that is none": {"data": b"[]", "retries_left": "many"},
     "dependencies beyond all depth": {"data": b"[]", "dependency_ids": b"[" * 100_000},
+    "more data than memory": {"data": zlib.compress(bytes(50 * JOB_BYTES)), "origin": OPS},
+    "more of an error than memory": {"data": b"[]", "exc_info": zlib.compress(bytes(50 * JOB_BYTES))},
+    "a description without end": {"data": b"[]", "description": b"x" * (JOB_BYTES + 1)},
 }
+
+
+def run_stock_worker(lab: Lab, folder: Path, serializer: str) -> int:
+    """RQ's own worker, as its documentation starts it, until the queue is empty: its exit code."""
+    command = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--serializer", serializer, "--url", lab.server.url]
+    done = subprocess.run([*command, OPS], cwd=folder, capture_output=True, timeout=60, check=False)
+    return done.returncode
+
+
+@pytest.mark.parametrize("serializer", ["rq.serializers.JSONSerializer", "rq.serializers.PickleSerializer"])
+def test_what_is_refused_here_runs_on_a_worker_of_rqs(lab: Lab, tmp_path: Path, serializer: str) -> None:
+    """The control: what our worker refuses, RQ's own calls or unpickles; so these jobs are as hostile as can be."""
+    if "JSON" in serializer:
+        put_in_raw(lab.redis, carrying("os.system"))
+    else:
+        put_in_raw(lab.redis, pickle.dumps(("os.getcwd", None, (Poison(),), {})))
+    assert run_stock_worker(lab, tmp_path, serializer) == 0
+    assert (tmp_path / "hostile").exists()
+
+
+@pytest.mark.parametrize("way", ["an unknown status", "a time that is none", "a name that is no text"])
+def test_what_is_passed_over_here_ends_a_worker_of_rqs(lab: Lab, tmp_path: Path, way: str) -> None:
+    """The control: RQ's own worker ends at a malformed hash, and the good job behind it is never run."""
+    lab.redis.hset("rq:job:broken", mapping=MALFORMED[way])
+    lab.redis.rpush("rq:queue:ops", "broken")
+    good = Queue(OPS, lab.redis, serializer=JSONSerializer).enqueue("os.getcwd")
+    run_stock_worker(lab, tmp_path, "rq.serializers.JSONSerializer")
+    assert good.get_status() == "queued"
+
+
+def test_a_pickle_is_not_unpickled(lab: Lab) -> None:
+    """Bytes that would run a command as they are unpickled are never unpickled, wherever in a job they stand."""
+    worker = lab.start("work", "ops", cwd=lab.folder)
+    poison = pickle.dumps(("jobs.maintenance.partitions", None, (Poison(),), {}))
+    put_in_raw(lab.redis, poison)
+    for name in ("meta", "result", "exc_info", "group_id"):
+        job_id = f"with-{name}"
+        fields: dict[Any, Any] = {"data": carrying("os.getcwd"), "origin": OPS, "status": "queued", "timeout": 9}
+        lab.redis.hset(f"rq:job:{job_id}", mapping=fields | {name: poison})
+        lab.redis.rpush("rq:queue:ops", job_id)
+    enqueue_tick(lab.redis, "partitions", "jobs.maintenance.partitions", NOON, keep=60)
+    wait_for(lambda: lab.traces("partitions"))
+    assert not (lab.folder / "hostile").exists()
+    assert worker.process.poll() is None
+
+
+ODD_ARGUMENTS: dict[str, bytes] = {
+    "too many": b'["jobs.maintenance.partitions", null, [1, 2, 3], {}]',
+    "of other names": b'["jobs.maintenance.partitions", null, [], {"command": "touch hostile"}]',
+    "beyond all depth": b'["jobs.maintenance.partitions", null, ' + b"[" * 100_000 + b"]" * 100_000 + b", {}]",
+    "no list": b'["jobs.maintenance.partitions", null, 7, {}]',
+    "no object": b'["jobs.maintenance.partitions", null, [], 7]',
+    "too few parts": b'["jobs.maintenance.partitions"]',
+    "no parts": b"7",
+    "a number without end": b'["jobs.maintenance.partitions", null, [' + b"9" * 100_000 + b"], {}]",
+}
+
+
+@pytest.mark.parametrize("way", ODD_ARGUMENTS)
+def test_odd_arguments_fail_the_job_alone(lab: Lab, way: str) -> None:
+    """Arguments that the function does not take, or that nobody can read, fail their job and not the worker."""
+    worker = lab.start("work", "ops")
+    put_in_raw(lab.redis, ODD_ARGUMENTS[way])
+    enqueue_tick(lab.redis, "partitions", "jobs.maintenance.partitions", NOON, keep=60)
+    wait_for(lambda: lab.traces("partitions"))
+    assert len(lab.traces("partitions")) == 1
+    assert worker.process.poll() is None
+
+
+def test_garbage_in_every_list_of_rqs(lab: Lab) -> None:
+    """Whatever stands in RQ's registries and among its workers, the worker works, tidies up, and is shown."""
+    worker_key = "rq:worker:"
+    for registry in ("wip", "finished", "failed", "deferred", "scheduled", "canceled", "ready"):
+        lab.redis.zadd(
+            f"rq:{registry}:ops", {b"\xff\xfe": 1, b"": 1, b"a b": 1, b"none": 1, b"none:1": 1, b"a:b:c:d": 1}
+        )
+    lab.redis.sadd("rq:workers", b"\xff\xfe", "", "rq:worker:gone", "no key of a worker", f"{worker_key}text")
+    lab.redis.sadd("rq:workers:ops", b"\xff\xfe", "", "rq:worker:gone")
+    lab.redis.set(f"{worker_key}text", "text")
+    for name, fields in {
+        "bytes": {"last_heartbeat": b"\xff", "queues": b"\xff"},
+        "time": {"last_heartbeat": "yesterday", "queues": OPS},
+        "empty": {"queues": OPS},
+    }.items():
+        lab.redis.hset(worker_key + name, mapping=fields)  # type: ignore[arg-type]
+        lab.redis.sadd("rq:workers", worker_key + name)
+        lab.redis.sadd("rq:workers:ops", worker_key + name)
+    due = carrying("os.system")
+    lab.redis.hset("rq:job:due", mapping={"data": due, "origin": OPS, "status": "scheduled"})
+    lab.redis.zadd("rq:scheduled:ops", {"due": 1})
+    lab.redis.set("rq:scheduler-lock:ops", "1")
+    lab.redis.hset("rq:cron_scheduler:x", mapping={"config": b"\xff"})
+    lab.redis.zadd("rq:cron_schedulers", {"x": 1})
+    worker = lab.start("work", "ops")
+    lab.start("schedule")
+    enqueue_tick(lab.redis, "partitions", "jobs.maintenance.partitions", NOON, keep=60)
+    wait_for(lambda: lab.traces("partitions"))
+    wait_for(lambda: not lab.redis.exists("rq:wip:ops"))
+    wait_for(lambda: lab.redis.zrange("rq:scheduled:ops", 0, -1))
+    shown = jobs_and_workers(lab.redis).workers
+    assert [each.queue for each in shown] == [OPS], "the garbage is not shown as workers"
+    assert worker.process.poll() is None
+    assert not worker.said("maintenance failed")
+    worker.stop()
+    assert worker.process.returncode == 0
+
+
+def test_nobody_commands_a_worker_by_redis(lab: Lab) -> None:
+    """RQ's commands by publish, to stop a worker or its job, find nobody who listens."""
+    worker = lab.start("work", "ops")
+    wait_for(lambda: worker.said("Listening"))
+    name = wait_for(lambda: jobs_and_workers(lab.redis).workers)[0].name
+    assert lab.redis.publish(f"rq:pubsub:{name}", json.dumps({"command": "shutdown"})) == 0
 
 
 @pytest.mark.parametrize("way", MALFORMED)
