@@ -278,7 +278,7 @@ $run_0006_least_privilege$;
     EXECUTE $grants$
 -- The rights of the role "analytics_worker", where there is one: what the worker does all day, and nothing else. It owns
 -- nothing, so it can neither change nor drop a table; it reads no column of the site but the specialists' ids. What it has
--- written to the ledger, to the dead letters and about losses it cannot take back. Every `migrate` ends with this.
+-- written to the ledger, into dead letters and about losses it cannot take back. Every `migrate` ends with this.
 -- Locks: the objects' rows in the catalogue, until the migrations are committed; nobody's reading or writing.
 DO $grant_worker_rights$
 DECLARE
@@ -314,6 +314,8 @@ BEGIN
                       oid::regclass, role)
         FROM pg_class
         WHERE relnamespace = 'analytics'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND NOT relispartition
+        UNION ALL
+        SELECT format('GRANT UPDATE (state) ON analytics.dead_letter TO %I', role)
         UNION ALL
         SELECT format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO %I', role)
     LOOP

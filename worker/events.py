@@ -119,7 +119,7 @@ def parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Rej
 
 def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Reason:  # noqa: PLR0911 - a return for each reason
     longest = max(map(len, fields), default=0)
-    if (len(fields) > _ALWAYS_ALLOWED or longest > _ALWAYS_ALLOWED) and _is_too_large(fields):
+    if len(fields) > 2 * ENTRY_FIELDS or (len(fields) * longest > ENTRY_BYTES and sum(map(len, fields)) > ENTRY_BYTES):
         return Reason.ENTRY_TOO_LARGE
     parts = iter(fields)
     pairs = dict(zip(parts, parts, strict=False))
@@ -172,10 +172,6 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
         excluded,
         entry_id.decode("ascii", "replace"),
     )
-
-
-def _is_too_large(fields: Sequence[bytes]) -> bool:
-    return len(fields) > 2 * ENTRY_FIELDS or sum(map(len, fields)) > ENTRY_BYTES
 
 
 def _beginning(fields: Sequence[bytes]) -> list[bytes]:

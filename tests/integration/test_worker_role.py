@@ -108,7 +108,10 @@ def test_the_rights_are_these(worker: Connection, connection: Connection) -> Non
         " WHERE grantee = %s::regrole",
         [WORKER_ROLE],
     ).fetchall()
-    assert columns == [('"SpecialistProfile"', "id", "SELECT")]
+    assert sorted(columns) == [
+        ('"SpecialistProfile"', "id", "SELECT"),
+        ("analytics.dead_letter", "state", "UPDATE"),
+    ]
     about = connection.execute(
         "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,"
         " EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid),"

@@ -7,6 +7,7 @@ from itertools import accumulate
 from random import Random
 from uuid import UUID
 
+from worker.events import ENTRY_FIELDS
 from worker.producer import Fields
 
 EVENTS = 50_000
@@ -190,6 +191,7 @@ BAD: Sequence[Callable[[_Maker, dict[str, str | bytes]], Fields]] = (
     lambda day, good: {**good, "occurredAt": str(day.now_ms + 30 * DAY_MS)},
     lambda day, good: {**good, "type": "contact_view", "contactType": _garbage(day)},
     lambda day, good: {**good, "userAgent": "A" * 5_000},
+    lambda day, good: {**good, **{f"field{number}": "" for number in range(ENTRY_FIELDS)}},
     lambda day, good: {**good, "v": "2"},
     lambda day, good: {"\x00": _garbage(day)},
 )
