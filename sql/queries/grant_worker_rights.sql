@@ -37,7 +37,9 @@ BEGIN
         FROM pg_class
         WHERE relnamespace = 'analytics'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND NOT relispartition
         UNION ALL
-        SELECT format('GRANT UPDATE (state) ON analytics.dead_letter TO %I', role)
+        SELECT format('GRANT UPDATE (state) ON %s TO %I', attrelid::regclass, role)
+        FROM pg_attribute
+        WHERE attrelid = to_regclass('analytics.dead_letter') AND attname = 'state'
         UNION ALL
         SELECT format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO %I', role)
     LOOP
