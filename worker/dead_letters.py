@@ -9,7 +9,7 @@ import redis
 from psycopg.rows import class_row
 
 from worker.continuity import EntryId
-from worker.events import DAY_MS, Event, Rules, derived_id, parse
+from worker.events import DAY_MS, Event, Reason, Rules, derived_id, parse
 from worker.original import Kept, from_json
 from worker.producer import stream_of
 from worker.queries import query
@@ -113,6 +113,8 @@ def requeue(
 ) -> Iterator[int]:
     """Send letters into the stream once more, where the same pipeline reads them as it reads any event.
 
+    Those that were too large stay where they are: only their beginning was kept, which would be another event.
+
     However often that is done, and wherever it is cut off, an event counts once: it keeps its id.
 
     Yields:
@@ -121,7 +123,10 @@ def requeue(
     Raises:
         Retry: a server went away; those of the last page were perhaps sent, and can be sent again.
     """
-    for letters in _pages(connection, wanted):
+    for page in _pages(connection, wanted):
+        letters = [letter for letter in page if letter.reason != Reason.ENTRY_TOO_LARGE]
+        if not letters:
+            continue
         entries = [resent(letter) for letter in letters]
         streams = [stream_of(fields, settings.stream_keys) for fields in entries]
         with redis_errors(settings):

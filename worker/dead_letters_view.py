@@ -137,7 +137,7 @@ def _settle(connection: Connection, wanted: Filter, pages: Iterator[int], done: 
         for count in pages:
             settled += count
             progress.advance(task, count)
-    print(f"{settled} dead letters {done}")
+    print(f"{settled if settled == total else f'{settled} of {total}'} dead letters {done}")
     return 0
 
 

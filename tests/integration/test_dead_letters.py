@@ -100,6 +100,15 @@ def test_more_than_a_page(settings: Settings, connection: Connection, client: re
     assert books(connection) == (900, 450, 0, 0, 450)
 
 
+def test_what_was_cut_is_not_sent_again(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Of an entry that was too large only the beginning was kept, so it stays buried."""
+    add(client, event(note="x" * 2_000_000), event("newcomer"))
+    drain(settings)
+    assert run(settings, "requeue", "--all") == (0, "1 of 2 dead letters sent again\n")
+    assert client.xlen("analytics:events") == 3
+    assert [letter["reason"] for letter in letters(settings)] == ["entry_too_large"]
+
+
 def test_filters(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """Letters are chosen by reason and by the time at which they were buried."""
     add(client, event("nobody"), event(type="nonsense"), event(type="nonsense"))

@@ -43,6 +43,7 @@ def contract(sample: Sample) -> Check:
 
 
 _MEANING = {
+    Reason.ENTRY_TOO_LARGE: "an entry has more than 1,000 fields or 1 MiB",
     Reason.FIELD_TOO_LONG: "a field is longer than the README allows",
     Reason.UNKNOWN_VERSION: "`v` must be 1 or missing",
     Reason.MISSING_TYPE: "`type` is missing",
