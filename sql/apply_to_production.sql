@@ -258,6 +258,33 @@ $run_0003_dead_letters$;
         RAISE EXCEPTION 'the migration 0003_dead_letters was changed after it had been applied: restore the file';
     END IF;
 
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0005_alerts');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0005_alerts$
+-- Alerts: what is wrong now and what was, and whether people have been told. Locks nothing that was there before.
+CREATE TABLE analytics.alert (
+    id            bigint           GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name          text             NOT NULL,                           -- lag, silence, dead_letters, …
+    started_at    timestamptz      NOT NULL,
+    last_seen_at  timestamptz      NOT NULL,                           -- when somebody saw for the last time that it holds
+    ended_at      timestamptz,                                         -- NULL: it is not over
+    text          text             NOT NULL,                           -- what is wrong, as it was at its worst
+    value         double precision NOT NULL,                           -- the same as a number
+    threshold     double precision NOT NULL,                           -- what it is held against
+    start_sent_at timestamptz,                                         -- NULL: nobody has been told yet
+    end_sent_at   timestamptz,
+    retry_at      timestamptz      NOT NULL DEFAULT '-infinity'        -- until then somebody else is telling it, or it waits
+);
+-- However many processes watch, an alert begins once.
+CREATE UNIQUE INDEX alert_open_key ON analytics.alert (name) WHERE ended_at IS NULL;
+CREATE INDEX alert_untold_idx ON analytics.alert (id) WHERE end_sent_at IS NULL;
+$run_0005_alerts$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0005_alerts', '00af5b534294606c6da215708942c70713eb234bffd75c2fddf997f4719afab7');
+        RAISE NOTICE 'applied 0005_alerts';
+    ELSIF checksum_applied <> '00af5b534294606c6da215708942c70713eb234bffd75c2fddf997f4719afab7' THEN
+        RAISE EXCEPTION 'the migration 0005_alerts was changed after it had been applied: restore the file';
+    END IF;
+
     checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0006_least_privilege');
     IF checksum_applied IS NULL THEN
         EXECUTE $run_0006_least_privilege$

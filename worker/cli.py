@@ -66,11 +66,11 @@ def main() -> None:
 
 
 @app.command()
-def run() -> None:
+def run(web: Annotated[bool, typer.Option("--web", help="Start the web process too.")] = False) -> None:
     """Run everything on this machine: the workers of both queues and the scheduler, restarted when they die."""
     from worker.supervisor import run_supervisor
 
-    raise typer.Exit(run_supervisor(_ready_settings()))
+    raise typer.Exit(run_supervisor(_ready_settings(), web=web))
 
 
 @app.command()
@@ -95,6 +95,22 @@ def schedule(lifeline: Lifeline = None) -> None:
     if lifeline is not None:
         watch_lifeline(lifeline)
     raise typer.Exit(run_scheduler(settings))
+
+
+@app.command()
+def web(
+    host: Annotated[str, typer.Option(help="Address to listen on; :: is every one of IPv6 and IPv4.")] = "::",
+    port: Annotated[int, typer.Option(envvar="PORT", min=0, max=65535, help="Port to listen on.")] = 8000,
+    lifeline: Lifeline = None,
+) -> None:
+    """Answer /metrics and /healthz over HTTP."""
+    from worker.supervisor import watch_lifeline
+    from worker.web.server import run_web
+
+    settings = _settings()
+    if lifeline is not None:
+        watch_lifeline(lifeline)
+    raise typer.Exit(run_web(settings, host, port))
 
 
 @app.command()

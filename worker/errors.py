@@ -9,6 +9,10 @@ class Stop(AnalyticsError):
     """A person must change something first (a setting, a migration, a file): say the line, exit with code 2."""
 
 
+class NotMigrated(Stop):
+    """The database lacks what a migration makes."""
+
+
 class Retry(AnalyticsError):
     """A server is away or refused for now: forget what is in memory, wait a little, begin again."""
 

@@ -14,6 +14,7 @@ from worker.log import get_logger
 from worker.settings import Settings
 from worker.stop import StopSignal, pause
 from worker.stream import connect_redis
+from worker.watch import start_watch
 
 LOOK_SECONDS = 1.0
 AWAY_SECONDS = 2.0
@@ -97,6 +98,7 @@ def run_scheduler(settings: Settings) -> int:
     """
     stop = StopSignal()
     stop.install()
+    start_watch(settings)  # a thread, not a line of the schedule: a queue that is stuck must not silence it
     with connect_redis(settings) as connection:
         log.info("scheduler started", shards=settings.shards, lines=[line.name for line in SCHEDULE])
         Scheduler(connection, settings.shards).run(stop)

@@ -135,6 +135,33 @@ class Settings(BaseSettings):
         validation_alias="ANALYTICS_ALLOW_EVICTION",
         description="start also where Redis may evict the stream (`maxmemory-policy` `allkeys-…`)",
     )
+    alert_webhook: SecretStr | None = Field(
+        None,
+        validation_alias="ANALYTICS_ALERT_WEBHOOK",
+        description="URL that alerts are posted to; without it they are only logged and shown",
+    )
+    alert_lag_seconds: float = Field(
+        60.0,
+        validation_alias="ANALYTICS_ALERT_LAG_SECONDS",
+        gt=0,
+        allow_inf_nan=False,
+        description="age of the oldest unread entry from which on there is an alert",
+    )
+    alert_silence_minutes: float = Field(
+        0.0,
+        validation_alias="ANALYTICS_ALERT_SILENCE_MINUTES",
+        ge=0,
+        allow_inf_nan=False,
+        description="minutes without any event after which there is an alert; 0 never, as a small site sleeps at night",
+    )
+    alert_dead_share: float = Field(
+        0.05,
+        validation_alias="ANALYTICS_ALERT_DEAD_SHARE",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of dead letters among an hour's entries above which there is an alert; 1 never",
+    )
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         "INFO", validation_alias="ANALYTICS_LOG_LEVEL", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
     )
@@ -149,6 +176,9 @@ class Settings(BaseSettings):
                 raise ValueError(f"{variable} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
             if _is_ambiguous(url.get_secret_value()):
                 raise ValueError(f"{variable} {UNREADABLE}")
+        webhook = self.alert_webhook
+        if webhook and webhook.get_secret_value().partition("://")[0] not in ("https", "http"):
+            raise ValueError("ANALYTICS_ALERT_WEBHOOK must begin with https:// or http://")
         return self
 
     @cached_property

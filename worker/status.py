@@ -1,7 +1,7 @@
 """What an operator asks first: how far each shard is, whether its books balance, and what was buried."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -49,6 +49,8 @@ class ShardStatus:
     """Age of the oldest entry not read yet, by the clock of Redis; 0 when there is none."""
     fresh_s: float | None
     """Seconds since the numbers were right for the last time: 0 when there is nothing to read."""
+    newest_s: float | None
+    """Age of the newest entry ever added, by the clock of Redis; None if none is known."""
     entries_per_s: float
     books: Books | None
 
@@ -65,6 +67,14 @@ class DeadLetters(NamedTuple):
     reason: str
     letters: int
     latest: datetime
+
+
+class OpenAlert(NamedTuple):
+    """An alert that has begun and is not over."""
+
+    name: str
+    started_at: datetime
+    text: str
 
 
 class ContinuityEvent(NamedTuple):
@@ -84,30 +94,57 @@ class Status:
     shards: Sequence[ShardStatus]
     dead_letters: Sequence[DeadLetters]
     continuity: Sequence[ContinuityEvent]
+    alerts: Sequence[OpenAlert]
 
 
 def read_status(settings: Settings, connection: Connection, client: redis.Redis, sample_s: float = SAMPLE_S) -> Status:
     """Look at PostgreSQL and Redis; changes nothing. Takes `sample_s` seconds, over which the rate is measured."""
-    before = _books(connection)
+    before = read_books(connection)
     began = time.monotonic()
     time.sleep(sample_s)
-    now = _books(connection)
+    now = read_books(connection)
     elapsed = time.monotonic() - began
-    shards = []
-    for stream in dict.fromkeys((*settings.stream_keys, *now)):
-        books = now.get(stream)
-        read_since = books.entries_read - before[stream].entries_read if books and stream in before else 0
-        position = Position(stream, books.epoch, EntryId.of(books.last_id), books.ordinal) if books else None
-        shards.append(_shard(stream, books, read_backlog(client, settings, stream, position), read_since / elapsed))
+    rates = {
+        stream: (books.entries_read - before[stream].entries_read) / elapsed
+        for stream, books in now.items()
+        if stream in before
+    }
+    shards = read_shards(settings, client, now, rates)
+    dead = read_dead_letters(connection)
     with postgres_errors():
-        dead = connection.cursor(row_factory=class_row(DeadLetters)).execute(query("count_dead_letters")).fetchall()
         found = connection.cursor(row_factory=class_row(ContinuityEvent)).execute(query("list_continuity_events"))
-        return Status(shards, dead, found.fetchall())
+        return Status(shards, dead, found.fetchall(), read_open_alerts(connection))
 
 
-def _books(connection: Connection) -> dict[str, Books]:
+def read_books(connection: Connection) -> dict[str, Books]:
+    """The books of every stream that was ever read."""
     with postgres_errors(), connection.cursor(row_factory=class_row(Books)) as cursor:
         return {books.stream: books for books in cursor.execute(query("list_positions"))}
+
+
+def read_dead_letters(connection: Connection) -> list[DeadLetters]:
+    """How many dead letters there are for each reason."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(DeadLetters)) as cursor:
+        return cursor.execute(query("count_dead_letters")).fetchall()
+
+
+def read_open_alerts(connection: Connection) -> list[OpenAlert]:
+    """The alerts that are not over."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(OpenAlert)) as cursor:
+        return cursor.execute(query("list_open_alerts")).fetchall()
+
+
+def read_shards(
+    settings: Settings, client: redis.Redis, books: Mapping[str, Books], entries_per_s: Mapping[str, float]
+) -> list[ShardStatus]:
+    """How far behind every stream is, also one of an earlier number of shards, which nobody reads any more."""
+    shards = []
+    for stream in dict.fromkeys((*settings.stream_keys, *books)):
+        row = books.get(stream)
+        position = Position(stream, row.epoch, EntryId.of(row.last_id), row.ordinal) if row else None
+        backlog = read_backlog(client, settings, stream, position)
+        shards.append(_shard(stream, row, backlog, entries_per_s.get(stream, 0.0)))
+    return shards
 
 
 def _shard(stream: str, books: Books | None, backlog: Backlog, entries_per_s: float) -> ShardStatus:
@@ -123,6 +160,7 @@ def _shard(stream: str, books: Books | None, backlog: Backlog, entries_per_s: fl
         lag_entries=backlog.entries,
         lag_s=backlog.oldest_age_s or 0.0,
         fresh_s=fresh_s,
+        newest_s=backlog.newest_age_s,
         entries_per_s=round(entries_per_s, 1),
         books=books,
     )

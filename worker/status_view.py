@@ -66,6 +66,7 @@ def _document(status: Status, jobs: JobsView) -> dict[str, Any]:
         ],
         "dead_letters": {dead.reason: dead.letters for dead in status.dead_letters},
         "continuity": [event._asdict() for event in status.continuity],
+        "alerts": [alert._asdict() for alert in status.alerts],
         "jobs": asdict(jobs),
     }
 
@@ -78,6 +79,8 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
         *_halts(status),
         _books_table(status),
     ]
+    if status.alerts:
+        parts.append(_alerts_table(status))
     if status.dead_letters:
         parts.append(_dead_letters_table(status))
     if status.continuity:
@@ -96,6 +99,11 @@ def _halts(status: Status) -> Iterator[Text]:
             what = f"halted since {_utc(books.halted_at)} UTC: {books.halted_because}."
             to_do = "It goes on when its events are good, or by `python -m worker resume`."
             yield Text(f"{what} {to_do}", style="bold red")
+
+
+def _alerts_table(status: Status) -> Table:
+    rows = [(alert.name, _utc(alert.started_at), alert.text) for alert in status.alerts]
+    return _table("Alerts", ("alert", "since, UTC", "at worst"), rows)
 
 
 def _dead_letters_table(status: Status) -> Table:

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from worker.batch import Batch, UuidArray
 from worker.breaker import Breaker, Window
 from worker.continuity import EntryId, Lost, Position, Restarted, StreamFacts
-from worker.errors import Conflict, Retry, Stop
+from worker.errors import Conflict, NotMigrated, Retry, Stop
 from worker.queries import query
 from worker.settings import UNREADABLE, Settings, without_credentials
 
@@ -145,7 +145,9 @@ def postgres_errors() -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction) as error:
-        raise Stop(f"the database is not migrated ({_first_line(error)}): run `python -m worker migrate`") from None
+        raise NotMigrated(
+            f"the database is not migrated ({_first_line(error)}): run `python -m worker migrate`"
+        ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise Stop(f"the database role lacks a right: {_first_line(error)}") from None
     except GONE_MEANWHILE as error:

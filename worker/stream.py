@@ -148,6 +148,12 @@ class Backlog:
     redis_s: float
     """That clock, in seconds since 1970."""
 
+    @property
+    def newest_age_s(self) -> float | None:
+        """Age of the newest entry ever added, by the same clock; None if none was, or the key is gone."""
+        newest = self.facts.last_generated
+        return None if newest == BEGINNING else self.redis_s - newest.ms / 1000
+
 
 def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Position | None) -> Backlog:
     """What of a stream is not read yet; everything if there is no position."""

@@ -100,11 +100,14 @@ class Part:
             self._process.send_signal(number)
 
 
-def run_supervisor(settings: Settings, *, command: Sequence[str] = COMMAND, delay: RestartDelay | None = None) -> int:
+def run_supervisor(
+    settings: Settings, *, web: bool = False, command: Sequence[str] = COMMAND, delay: RestartDelay | None = None
+) -> int:
     """Run every part until SIGTERM or SIGINT.
 
     Args:
         settings: how many shards there are.
+        web: whether the web process is one of the parts.
         command: what each part's arguments are appended to.
         delay: how quickly a part is restarted.
 
@@ -113,7 +116,7 @@ def run_supervisor(settings: Settings, *, command: Sequence[str] = COMMAND, dela
     """
     stop = StopSignal()
     stop.install()
-    plan = [["work", "rollup"]] * min(settings.shards, _cores()) + [["work", "ops"], ["schedule"]]
+    plan = [["work", "rollup"]] * min(settings.shards, _cores()) + [["work", "ops"], ["schedule"]] + [["web"]] * web
     parts = [Part(arguments, delay or RestartDelay()) for arguments in plan]
     orphaned: set[int] = set()  # sessions whose first process has ended, and others not yet
     with _lifeline() as lifeline:

@@ -1,0 +1,88 @@
+"""One look at both servers, for alerts, `/metrics` and `/healthz`: what one of them says, whatever the other does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import redis
+from psycopg.rows import class_row
+
+from worker.errors import AnalyticsError
+from worker.link import Link
+from worker.queries import query
+from worker.settings import Settings
+from worker.status import Books, OpenAlert, ShardStatus, read_books, read_open_alerts, read_shards
+from worker.store import Connection, connect_postgres, postgres_errors
+from worker.stream import connect_redis, redis_errors
+
+POSTGRESQL, REDIS = "postgresql", "redis"
+
+ANSWER_S = 3.0
+"""Seconds that each server has to answer: both together stay well below the 10 s that Prometheus waits."""
+
+RECENT_S = 15 * 60
+"""Seconds for which a finding about a stream is news."""
+
+
+class Finding(NamedTuple):
+    """How often something was found wrong with a stream: ever, and of late."""
+
+    verdict: str
+    findings: int
+    recent_findings: int
+    recent_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What PostgreSQL says."""
+
+    books: Mapping[str, Books]
+    findings: Sequence[Finding]
+    alerts: Sequence[OpenAlert]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What both said; what could not be had is None, and `away` says why."""
+
+    records: Records | None
+    shards: Sequence[ShardStatus] | None
+    """None if either server is away: what is not read yet follows from the position and the stream."""
+    away: Mapping[str, AnalyticsError]
+
+
+class Observer:
+    """Looks, with connections of its own. Any number of threads may ask."""
+
+    def __init__(self, settings: Settings, purpose: str) -> None:
+        """Nothing is opened yet; `purpose` is shown in pg_stat_activity."""
+        self._settings = settings
+        self.postgres: Link[Connection] = Link("PostgreSQL", lambda: connect_postgres(settings, purpose), ANSWER_S)
+        self.redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), ANSWER_S)
+
+    def look(self) -> Observation:
+        """Ask both servers; takes at most twice `ANSWER_S`, and changes nothing."""
+        away: dict[str, AnalyticsError] = {}
+        records = shards = None
+        try:
+            records = self.postgres.ask(read_records)
+        except AnalyticsError as error:
+            away[POSTGRESQL] = error
+        books = records.books if records else {}
+        try:
+            shards = self.redis.ask(lambda client: self._read_shards(client, books))
+        except AnalyticsError as error:
+            away[REDIS] = error
+        return Observation(records, shards if records else None, away)
+
+    def _read_shards(self, client: redis.Redis, books: Mapping[str, Books]) -> list[ShardStatus]:
+        with redis_errors(self._settings):
+            return read_shards(self._settings, client, books, {})
+
+
+def read_records(connection: Connection) -> Records:
+    """The books, what was found wrong, and the alerts."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Finding)) as cursor:
+        findings = cursor.execute(query("list_findings"), {"recent_s": RECENT_S}).fetchall()
+    return Records(read_books(connection), findings, read_open_alerts(connection))

@@ -1,0 +1,59 @@
+"""`python -m worker web`: the HTTP server."""
+
+import socket
+
+import uvicorn
+
+from worker.errors import Stop
+from worker.log import get_logger
+from worker.settings import Settings
+from worker.stop import StopSignal
+from worker.web.app import create_app
+
+DRAIN_S = 3
+"""Seconds that requests at work have when the server is told to stop."""
+
+log = get_logger(__name__)
+
+
+def run_web(settings: Settings, host: str, port: int) -> int:
+    """Answer until SIGTERM or SIGINT.
+
+    Args:
+        settings: where the servers are; they need not be there yet.
+        host: address to listen on; `::` is every one of IPv6 and of IPv4.
+        port: 0 is any that is free.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        Stop: the address is not to be had.
+    """
+    StopSignal().install()  # uvicorn sends the signal that ended it once more, to whoever listened before
+    with _listen(host, port) as listening:
+        app = create_app(settings)
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        log.info("web started", host=host, port=listening.getsockname()[1])
+        uvicorn.Server(config).run(sockets=[listening])
+        log.info("web stopped")
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        if host == "::" and not socket.has_dualstack_ipv6():
+            host = "0.0.0.0"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::", backlog=128)
+    except OSError as error:
+        raise Stop(f"cannot listen on {host} port {port}: {error.strerror or error}; see --host and --port") from None
