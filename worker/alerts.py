@@ -120,7 +120,7 @@ def _lag(shards: Sequence[ShardStatus], most_s: float) -> Alert | None:
     if not behind:
         return None
     worst = max(behind, key=lambda shard: shard.lag_s)
-    waiting = "" if worst.lag_entries is None else f", {worst.lag_entries:,} entries wait there"
+    waiting = "" if worst.lag_entries is None else f", {worst.lag_entries:,} unread"
     text = (
         f"the oldest unread entry is {duration(worst.lag_s)} old (stream {worst.stream}{waiting}; "
         f"{len(behind)} of {len(shards)} streams are behind)"

@@ -63,6 +63,14 @@ class Link(Generic[C]):
                     raise
         raise Retry(f"{self.name} does not answer within {self._limit_s:g} s")
 
+    def close(self) -> None:
+        """End the connection, unless a question is still being asked; then it ends with the process."""
+        if self._free.acquire(blocking=False):
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._free.release()
+
     def _answer(self, question: Callable[[C], T], answer: Future[T]) -> None:
         try:
             answer.set_result(self._put(question))

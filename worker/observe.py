@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import redis
 from psycopg.rows import class_row
@@ -60,6 +60,13 @@ class Observer:
         self._settings = settings
         self.postgres: Link[Connection] = Link("PostgreSQL", lambda: connect_postgres(settings, purpose), ANSWER_S)
         self.redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), ANSWER_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.postgres.close()
+        self.redis.close()
 
     def look(self) -> Observation:
         """Ask both servers; takes at most twice `ANSWER_S`, and changes nothing."""

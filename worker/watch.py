@@ -40,10 +40,9 @@ class Alone:
 class Watch:
     """Looks, judges, writes down, tells."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, settings: Settings, observer: Observer) -> None:
         self._settings = settings
-        self._observer = Observer(settings, "watch")
+        self._observer = observer
         self._readings = Readings()
         self._patience = Patience(PENDING_S)
         self._open: set[str] = set()  # what PostgreSQL has, or had when it was there
@@ -128,5 +127,6 @@ class Watch:
 
 
 def start_watch(settings: Settings) -> None:
-    """Watch in a thread of its own, for as long as the process lives."""
-    threading.Thread(target=Watch(settings).run, name="watch", daemon=True).start()
+    """Watch in a thread of its own, with connections of its own, for as long as the process lives."""
+    watch = Watch(settings, Observer(settings, "watch"))
+    threading.Thread(target=watch.run, name="watch", daemon=True).start()

@@ -8,7 +8,6 @@ from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, observer: Observer) -> Starlette:
     """The ASGI application. No server is asked before somebody asks us."""
-    observer = Observer(settings, "web")
     return Starlette(routes=[*metrics_routes(settings, observer), *health_routes(settings, observer)])

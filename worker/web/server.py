@@ -6,6 +6,7 @@ import uvicorn
 
 from worker.errors import Stop
 from worker.log import get_logger
+from worker.observe import Observer
 from worker.settings import Settings
 from worker.stop import StopSignal
 from worker.web.app import create_app
@@ -31,10 +32,9 @@ def run_web(settings: Settings, host: str, port: int) -> int:
         Stop: the address is not to be had.
     """
     StopSignal().install()  # uvicorn sends the signal that ended it once more, to whoever listened before
-    with _listen(host, port) as listening:
-        app = create_app(settings)
+    with _listen(host, port) as listening, Observer(settings, "web") as observer:
         config = uvicorn.Config(
-            app,
+            create_app(settings, observer),
             access_log=False,
             log_config=None,
             log_level="warning",
