@@ -31,13 +31,14 @@ ALERTS: Mapping[str, str] = MappingProxyType(
         "lag": "the oldest unread entry of a stream is older than `ANALYTICS_ALERT_LAG_SECONDS`",
         "silence": "for `ANALYTICS_ALERT_SILENCE_MINUTES` no event came into any stream",
         "dead_letters": "of an hour's entries (at least 50) more than `ANALYTICS_ALERT_DEAD_SHARE` were dead letters",
+        "halted": "a shard has halted because most of its events are bad",
         "lost_entries": "within 15 minutes entries were lost, or a stream was found restarted, emptied or put back",
     }
 )
 """Every alert there is, and when it holds. The descriptions are the README's texts; a test holds the two together."""
 
-AT_ONCE = frozenset({"lost_entries"})
-"""Alerts about what has happened, which does not become less true by waiting."""
+AT_ONCE = frozenset({"halted", "lost_entries"})
+"""Alerts that need no waiting: somebody has looked closely already."""
 
 
 class Alert(NamedTuple):
@@ -83,6 +84,7 @@ def judge(seen: Observation, last_hour: Tally, settings: Settings) -> Judgement:
     """What holds, what does not, and (by its absence) what cannot be known."""
     judged = {f"{server}_away": _away(server, seen.away.get(server)) for server in (POSTGRESQL, REDIS)}
     if seen.records is not None:
+        judged["halted"] = _halted(seen.records.books)
         judged["lost_entries"] = _lost(seen.records.findings)
         judged["dead_letters"] = _dead_letters(last_hour, settings.alert_dead_share)
     if seen.shards is not None:
@@ -93,6 +95,13 @@ def judge(seen: Observation, last_hour: Tally, settings: Settings) -> Judgement:
 
 def _away(server: str, why: AnalyticsError | None) -> Alert | None:
     return Alert(f"{server}_away", str(why), 1, 0) if why else None
+
+
+def _halted(books: Mapping[str, Books]) -> Alert | None:
+    because = [each.halted_because or "" for each in books.values() if each.halted_at]
+    if not because:
+        return None
+    return Alert("halted", f"{len(because)} of {len(books)} shards have halted: {because[0]}", len(because), 0)
 
 
 def _lost(findings: Sequence[Finding]) -> Alert | None:

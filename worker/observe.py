@@ -17,7 +17,7 @@ from worker.stream import connect_redis, redis_errors
 
 POSTGRESQL, REDIS = "postgresql", "redis"
 
-ANSWER_S = 3.0
+ANSWER_S = 2.0
 """Seconds that each server has to answer: both together stay well below the 10 s that Prometheus waits."""
 
 RECENT_S = 15 * 60

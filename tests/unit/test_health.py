@@ -1,5 +1,8 @@
 """`/healthz`: when the counting goes on, and when it does not."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from worker.errors import AnalyticsError, NotMigrated, Retry, Stop
@@ -11,7 +14,7 @@ LONG = GRACE_S + 1
 
 
 def shard(oldest_s: float, moved_s_ago: float | None, stream: str = "s") -> ShardStatus:
-    books = None if moved_s_ago is None else Books(stream, "e", "1-0", 1, 0, 0, 0, 0, 0, 0, moved_s_ago)
+    books = None if moved_s_ago is None else Books(stream, "e", "1-0", 1, 0, 0, 0, 0, 0, 0, None, None, moved_s_ago)
     return ShardStatus(stream, "1-0", 5, oldest_s, oldest_s, 0.0, 0.0, books)
 
 
@@ -39,6 +42,15 @@ def test_a_stuck_shard_is_named() -> None:
     seen = Observation(Records({}, [], []), [shard(LONG, LONG, "a"), shard(0, LONG, "b")], {})
     [problem] = find_problems(seen, ["a", "b"])
     assert (problem["what"], problem["why"], problem["moved_seconds_ago"]) == ("a", "stuck", LONG)
+
+
+def test_a_halted_shard_is_named_so() -> None:
+    """A shard that its breaker has halted is not simply stuck."""
+    standing = shard(LONG, LONG)
+    assert standing.books is not None
+    halted = replace(standing, books=standing.books._replace(halted_at=datetime.now(UTC)))
+    [problem] = find_problems(Observation(Records({}, [], []), [halted], {}), ["s"])
+    assert problem["why"] == "halted"
 
 
 def test_streams_of_an_earlier_number_of_shards_are_not_ours() -> None:

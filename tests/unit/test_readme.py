@@ -9,9 +9,11 @@ import pytest
 from pydantic import AliasChoices
 from typer.main import get_command
 
+from worker.alerts import ALERTS
 from worker.cli import app
 from worker.events import LIMITS, Reason
 from worker.settings import Settings
+from worker.web.metrics import METRICS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 
@@ -75,6 +77,26 @@ def test_options() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option" and not parameter.hidden and parameter.name != "help":
                 assert max(parameter.opts, key=len) in documented[name], name
+
+
+def tables(text: str) -> list[str]:
+    """The tables of a section, each as its text."""
+    return re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+
+
+def test_alerts() -> None:
+    """The table of alerts has every alert, and says when it holds."""
+    documented = {name.strip("`"): holds for name, holds in rows(tables(section("Watching it"))[0])}
+    assert documented == dict(ALERTS)
+
+
+def test_metrics() -> None:
+    """The table of metrics has every metric, its labels, and its help text."""
+    documented = {
+        name.strip("`"): (tuple(re.findall(r"`(\w+)`", labels)), meaning)
+        for name, labels, meaning in rows(tables(section("Watching it"))[1])
+    }
+    assert documented == {name: tuple(definition) for name, definition in METRICS.items()}
 
 
 def test_contract() -> None:

@@ -54,9 +54,10 @@ def stands(shard: ShardStatus) -> bool:
 
 
 def _standing(shard: ShardStatus) -> dict[str, Any]:
+    why = "never read" if not shard.books else "halted" if shard.books.halted_at else "stuck"
     return {
         "what": shard.stream,
-        "why": "stuck" if shard.books else "never read",
+        "why": why,
         "entries_waiting": shard.lag_entries,
         "oldest_waits_seconds": round(shard.lag_s, 1),
         "moved_seconds_ago": round(shard.books.committed_s_ago, 1) if shard.books else None,

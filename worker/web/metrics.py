@@ -52,12 +52,13 @@ METRICS: Mapping[str, Definition] = MappingProxyType(
         "analytics_entries_dead_lettered_total": Definition(("stream",), "of these, dead letters"),
         "analytics_entries_lost_total": Definition(("stream",), "entries that left the stream before they were read"),
         "analytics_position_moved_timestamp_seconds": Definition(("stream",), "when entries were last committed"),
+        "analytics_halted": Definition(("stream",), "1 while the shard is halted because most of its events are bad"),
         "analytics_backlog_entries": Definition(("stream",), "entries not read yet; absent while that is not known"),
         "analytics_oldest_unread_seconds": Definition(
             ("stream",), "age of the oldest entry not read yet, 0 without any"
         ),
         "analytics_continuity_events_total": Definition(("verdict",), "how often something was wrong with a stream"),
-        "analytics_dead_letters": Definition(("reason",), "dead letters that are kept"),
+        "analytics_dead_letters": Definition(("reason",), "dead letters that lie buried"),
         "analytics_alert_firing": Definition(("alert",), "1 while the alert holds"),
         "analytics_jobs": Definition(("queue", "state"), "RQ's jobs that are `queued`, `started` or `failed`"),
         "analytics_workers": Definition(("queue", "state"), "worker processes, `busy` or `idle` for the most part"),
@@ -147,6 +148,7 @@ def _of_records(records: Records) -> dict[str, Samples]:
         "analytics_position_moved_timestamp_seconds": {
             (each.stream,): time.time() - each.committed_s_ago for each in books
         },
+        "analytics_halted": {(each.stream,): float(each.halted_at is not None) for each in books},
         "analytics_continuity_events_total": findings,
         "analytics_alert_firing": {(name,): float(name in firing) for name in ALERTS},
     }
