@@ -10,6 +10,7 @@ import redis
 from tests.receiver import Receiver, receiving
 from tests.support import SITE, add_specialists, settings_for, settings_with
 from worker import observe, watch, webhook
+from worker.alert_store import claim_message
 from worker.embedded import Servers, embedded
 from worker.migrations import migrate, migrations
 from worker.observe import Observer
@@ -108,8 +109,8 @@ def test_the_end_tells_the_worst(stream: Stream, receiver: Receiver) -> None:
     watching.look()
     stream.catch_up()
     watching.look()
-    assert "the worst" in receiver.taken[-1]["text"]
-    assert receiver.taken[-1]["event"] == "end"
+    end = receiver.taken[-1]
+    assert (end["event"], end["detail"], end["value"]) == ("end", "the worst", 1e12)
 
 
 def test_watches_side_by_side_tell_once(stream: Stream, receiver: Receiver) -> None:
@@ -152,7 +153,20 @@ def test_who_sees_it_keeps_it_open(stream: Stream, receiver: Receiver, monkeypat
     for _ in range(3):
         sharp.look()
         dull.look()
+        stream.connection.execute("UPDATE analytics.alert SET last_seen_at = now() - interval '1 hour'")
     assert receiver.said("lag") == ["start"]
+
+
+def test_a_message_that_is_being_claimed_is_passed_over(stream: Stream, settings: Settings) -> None:
+    """Who comes while another one is claiming a message neither waits for him nor claims it too."""
+    stream.let_lag()
+    stream.receiver.code = 503
+    stream.watch().look()
+    stream.connection.execute("UPDATE analytics.alert SET retry_at = now()")
+    with connect_postgres(settings, "test") as other, stream.connection.transaction():
+        other.execute("SET lock_timeout = '1s'")
+        assert claim_message(stream.connection, 30.0)
+        assert claim_message(other, 30.0) is None
 
 
 def test_a_receiver_that_fails_gets_it_later(
@@ -205,6 +219,7 @@ def test_without_a_webhook(stream: Stream) -> None:
     stream.let_lag()
     stream.watch(ANALYTICS_ALERT_WEBHOOK="").look()
     assert [alert.name for alert in read_open_alerts(stream.connection)] == ["lag"]
+    stream.connection.execute("UPDATE analytics.alert SET retry_at = now()")
     stream.watch().look()
     assert stream.receiver.tried == []
 
