@@ -177,7 +177,7 @@ class Settings(BaseSettings):
             if _is_ambiguous(url.get_secret_value()):
                 raise ValueError(f"{variable} {UNREADABLE}")
         webhook = self.alert_webhook
-        if webhook and webhook.get_secret_value().partition("://")[0] not in ("https", "http"):
+        if webhook is not None and webhook.get_secret_value().partition("://")[0] not in ("https", "http"):
             raise ValueError("ANALYTICS_ALERT_WEBHOOK must begin with https:// or http://")
         return self
 

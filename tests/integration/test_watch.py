@@ -214,10 +214,11 @@ def test_a_redirect_is_not_followed(stream: Stream, receiver: Receiver) -> None:
         assert elsewhere.tried == []
 
 
-def test_without_a_webhook(stream: Stream) -> None:
+def test_without_a_webhook(stream: Stream, settings: Settings, resources: ExitStack) -> None:
     """Without a receiver alerts are written down all the same, and a receiver that comes later is not flooded."""
     stream.let_lag()
-    stream.watch(ANALYTICS_ALERT_WEBHOOK="").look()
+    assert settings.alert_webhook is None
+    Watch(settings, resources.enter_context(Observer(settings, "watch"))).look()
     assert [alert.name for alert in read_open_alerts(stream.connection)] == ["lag"]
     stream.connection.execute("UPDATE analytics.alert SET retry_at = now()")
     stream.watch().look()
