@@ -122,9 +122,22 @@ def read_books(connection: Connection) -> dict[str, Books]:
         return {books.stream: books for books in cursor.execute(query("list_positions"))}
 
 
-def read_dead_letters(connection: Connection) -> list[DeadLetters]:
-    """How many dead letters there are for each reason."""
-    with postgres_errors(), connection.cursor(row_factory=class_row(DeadLetters)) as cursor:
+def read_dead_letters(connection: Connection, within_ms: int = 0) -> list[DeadLetters]:
+    """How many dead letters there are for each reason: a count, which takes its time where there are millions.
+
+    Args:
+        connection: in autocommit mode.
+        within_ms: milliseconds that it may take; 0 is no limit.
+
+    Raises:
+        Retry: it takes longer, or the server is away.
+    """
+    with (
+        postgres_errors(),
+        connection.transaction(),
+        connection.cursor(row_factory=class_row(DeadLetters)) as cursor,
+    ):
+        connection.execute(query("limit_statements"), {"milliseconds": within_ms})
         return cursor.execute(query("count_dead_letters")).fetchall()
 
 

@@ -76,11 +76,10 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
     parts: list[RenderableType] = [
         Text(f"{postgres}  ·  {without_credentials(settings.redis_url.get_secret_value())}", style="dim"),
         _shards_table(status),
+        *_alerts(status),
         *_halts(status),
         _books_table(status),
     ]
-    if status.alerts:
-        parts.append(_alerts_table(status))
     if status.dead_letters:
         parts.append(_dead_letters_table(status))
     if status.continuity:
@@ -101,9 +100,9 @@ def _halts(status: Status) -> Iterator[Text]:
             yield Text(f"{what} {to_do}", style="bold red")
 
 
-def _alerts_table(status: Status) -> Table:
-    rows = [(alert.name, _utc(alert.started_at), alert.text) for alert in status.alerts]
-    return _table("Alerts", ("alert", "since, UTC", "at worst"), rows)
+def _alerts(status: Status) -> Iterator[Text]:
+    for alert in status.alerts:
+        yield Text(f"alert {alert.name} since {_utc(alert.started_at)} UTC, at worst: {alert.text}", style="bold red")
 
 
 def _dead_letters_table(status: Status) -> Table:

@@ -57,6 +57,21 @@ def test_tables(counted: Settings) -> None:
         assert password and password not in output + errors
 
 
+def test_alerts(settings: Settings, connection: Connection) -> None:
+    """An alert that holds is shown with its text, one that is over is not."""
+    for name, ended_at in (("lag", None), ("silence", "now")):
+        connection.execute(
+            "INSERT INTO analytics.alert (name, started_at, last_seen_at, ended_at, text, value, threshold) "
+            "VALUES (%s, now(), now(), %s, 'it is late', 1, 0)",
+            [name, ended_at],
+        )
+    code, output, errors = run_worker(settings, "status")
+    assert code == 0, errors
+    assert "alert lag since" in output and "it is late" in output and "silence" not in output
+    _, output, _ = run_worker(settings, "status", "--json")
+    assert [(alert["name"], alert["text"]) for alert in json.loads(output)["alerts"]] == [("lag", "it is late")]
+
+
 def test_before_anything_was_read(settings: Settings) -> None:
     """A stream that was never read, or does not exist yet, is said to be so."""
     code, output, errors = run_worker(settings, "status")

@@ -161,6 +161,17 @@ def test_label_values_are_bounded(web: Web, settings: Settings, connection: Conn
     assert len(samples) < 100
 
 
+def test_a_count_that_takes_long_holds_nobody(web: Web, connection: Connection) -> None:
+    """If dead letters cannot be counted in time, their number alone is missing from the scrape."""
+    everything = web.samples().keys()
+    with connection.transaction():
+        connection.execute("LOCK TABLE analytics.dead_letter IN ACCESS EXCLUSIVE MODE")
+        samples = web.samples()
+    assert {name for name, _ in everything - samples.keys()} == {"analytics_dead_letters"}
+    assert samples["analytics_up", ("postgresql",)] == 1
+    assert web.samples().keys() == everything
+
+
 def test_health(web: Web, connection: Connection, client: redis.Redis) -> None:
     """A process that has just started is alive while nothing waits, and sees at once that a shard stands still."""
     assert web.ask("/healthz").code == 200

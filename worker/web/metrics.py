@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
@@ -66,6 +67,9 @@ METRICS: Mapping[str, Definition] = MappingProxyType(
 )
 """Every metric there is. A label has a value for each stream, or one of a closed list: what is not on it is `other`."""
 
+COUNT_MS = 500
+"""Milliseconds that counting dead letters may take; if it takes longer, that metric alone is absent."""
+
 OTHER = "other"
 VERDICTS = ("trimmed_unread", "deleted_unread", "restarted", "went_back", "emptied")
 REASONS = tuple(reason.value for reason in Reason)
@@ -110,7 +114,7 @@ class AnalyticsCollector(Collector):
         if seen.records is not None:
             samples |= _of_records(seen.records)
             with suppress(AnalyticsError):
-                samples |= _of_dead_letters(self._observer.postgres.ask(read_dead_letters))
+                samples |= _of_dead_letters(self._observer.postgres.ask(partial(read_dead_letters, within_ms=COUNT_MS)))
         if seen.shards is not None:
             samples |= _of_shards(seen.shards)
         if REDIS not in seen.away:
