@@ -245,6 +245,19 @@ def discard_letters(
 
 
 @app.command()
+def recompute(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    specialist: Annotated[str | None, typer.Option(help="Only the rows of this one.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Change nothing, show each row; exit code 1 if there are any.")] = False,
+) -> None:
+    """Assign the views of whole days anew: what was there before the ledger, and what the ledger counts."""
+    from worker.recompute import run_recompute
+
+    raise typer.Exit(run_recompute(_settings(), first.date(), last.date(), specialist, dry_run=dry_run))
+
+
+@app.command()
 def demo(
     file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
     events: Annotated[int, typer.Option(min=1, help="How many events the synthetic day has.")] = 50_000,

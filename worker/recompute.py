@@ -1,0 +1,186 @@
+"""Assign the views of whole days anew, by the formula baseline + ledger; or only show what that would change."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from psycopg.rows import class_row, scalar_row
+from rich.console import Console
+from rich.table import Table
+
+from worker.errors import Conflict, Stop
+from worker.queries import query
+from worker.settings import Settings
+from worker.store import Connection, connect_postgres, postgres_errors
+
+ATTEMPTS = 3
+WIDE = 140
+"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
+
+
+class WrongRow(NamedTuple):
+    """A daily row that is not what the formula says. Where all six are as they should be, its rates are not."""
+
+    specialist_id: str
+    has_profile_views: int | None
+    """None: there is no row."""
+    profile_views: int
+    has_contact_views: int | None
+    contact_views: int
+    has_sources: dict[str, Any] | None
+    sources: dict[str, int]
+
+    @property
+    def would_lose(self) -> bool:
+        """Whether the formula has less than the row."""
+        return (self.has_profile_views or 0) > self.profile_views or (self.has_contact_views or 0) > self.contact_views
+
+
+class Recomputed(NamedTuple):
+    """What a recompute of one day changed."""
+
+    rows: int
+    profile_views: int
+    """More than before; negative if fewer."""
+    contact_views: int
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Both, and all between.
+
+    Raises:
+        Stop: they are the wrong way round.
+    """
+    if last < first:
+        raise Stop(f"the last day, {last}, comes before the first, {first}: turn --from and --to round")
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def recompute_days(
+    connection: Connection, first: date, last: date, time_zone: str, specialist: str | None = None
+) -> Iterator[tuple[date, Recomputed]]:
+    """Assign the views of each day, in a transaction of its own: live counting waits for one day's work at most.
+
+    Args:
+        connection: in autocommit mode.
+        first: a date in `time_zone`.
+        last: the last one that is recomputed too.
+        time_zone: IANA name; its midnight divides the days.
+        specialist: id of the only one whose rows are looked at.
+
+    Raises:
+        Stop: events of a day are gone, and without them a number would become smaller; the days before it are done.
+        Conflict: somebody was in the way three times in a row.
+        Retry: the server is away.
+    """
+    for day in days_between(first, last):
+        yield day, _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
+
+
+def _recompute_day(connection: Connection, which: dict[str, Any]) -> Recomputed:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _assign(connection, which)
+        except Conflict:  # a specialist was deleted in this moment
+            continue
+    return _assign(connection, which)
+
+
+def _assign(connection: Connection, which: dict[str, Any]) -> Recomputed:
+    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=class_row(Recomputed)) as cursor:
+        connection.execute(query("prepare_recompute"))
+        connection.execute(query("lock_positions"))
+        _refuse_loss(connection, which)
+        recomputed = cursor.execute(query("recompute_day"), which).fetchone()
+    assert recomputed is not None  # a sum is always one row
+    return recomputed
+
+
+def _refuse_loss(connection: Connection, which: dict[str, Any]) -> None:
+    """A sum over events that are gone is too small: what is more in the table is then not taken for a mistake."""
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        gone = cursor.execute(query("list_gone_days"), which).fetchall()
+    losing = [row for row in _diff(connection, which) if row.would_lose] if gone else []
+    if losing:
+        raise Stop(
+            f"{which['date']} is not recomputed: the events of {', '.join(map(str, gone))} (UTC) are gone and were not"
+            f" sealed, and {len(losing):,} daily rows would lose views (the first is {losing[0].specialist_id}'s)"
+        )
+
+
+def diff_day(connection: Connection, day: date, time_zone: str, specialist: str | None = None) -> list[WrongRow]:
+    """What a recompute of the day would change, row by row; locks nothing.
+
+    Raises:
+        Retry: the server is away.
+    """
+    with postgres_errors(), connection.transaction():
+        connection.execute(query("prepare_recompute"))
+        return _diff(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
+
+
+def _diff(connection: Connection, which: dict[str, Any]) -> list[WrongRow]:
+    with connection.cursor(row_factory=class_row(WrongRow)) as cursor:
+        return cursor.execute(query("diff_day"), which).fetchall()
+
+
+def run_recompute(settings: Settings, first: date, last: date, specialist: str | None, *, dry_run: bool) -> int:
+    """Recompute the days and say what changed; with `dry_run` show every row that would.
+
+    Returns:
+        The exit code: 1 when a dry run found that the daily table is not what the formula says.
+
+    Raises:
+        Stop: see `recompute_days`.
+        Retry: the server is away.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    with connect_postgres(settings, "recompute") as connection:
+        if dry_run:
+            wrong = [
+                (day, row)
+                for day in days_between(first, last)
+                for row in diff_day(connection, day, settings.time_zone, specialist)
+            ]
+            console.print(_difference(wrong))
+            return 1 if wrong else 0
+        for day, recomputed in recompute_days(connection, first, last, settings.time_zone, specialist):
+            changed = f"profile views {recomputed.profile_views:+,}, contact views {recomputed.contact_views:+,}"
+            console.print(f"{day}  {recomputed.rows:,} rows changed: {changed}" if recomputed.rows else f"{day}  right")
+    return 0
+
+
+def _difference(wrong: list[tuple[date, WrongRow]]) -> Table | str:
+    if not wrong:
+        return "nothing to change: the daily table is what the formula says"
+    table = Table(box=None, header_style="dim", pad_edge=False, show_footer=True, footer_style="bold")
+    profile = sum(row.profile_views - (row.has_profile_views or 0) for _, row in wrong)
+    contact = sum(row.contact_views - (row.has_contact_views or 0) for _, row in wrong)
+    table.add_column("date", f"{len(wrong):,} rows", no_wrap=True)
+    table.add_column("specialist", no_wrap=True)
+    table.add_column("profile views", f"{profile:+,}", justify="right")
+    table.add_column("contact views", f"{contact:+,}", justify="right")
+    table.add_column("catalog, search, direct, other", justify="right")
+    for day, row in wrong:
+        has = "no row" if row.has_profile_views is None else _in_words(row.has_sources)
+        right = _in_words(row.sources)
+        table.add_row(
+            str(day),
+            row.specialist_id,
+            _change(row.has_profile_views, row.profile_views),
+            _change(row.has_contact_views, row.contact_views),
+            right if has == right else f"{has} → {right}",
+        )
+    return table
+
+
+def _change(has: int | None, should: int) -> str:
+    return f"{should:,}" if has == should else f"{'–' if has is None else f'{has:,}'} → {should:,}"
+
+
+def _in_words(sources: Any) -> str:
+    if not isinstance(sources, dict):
+        return "none"
+    return ", ".join(str(sources.get(source, 0)) for source in ("catalog", "search", "direct", "other"))
