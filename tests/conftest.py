@@ -10,6 +10,7 @@ from secrets import token_hex
 import psycopg
 import pytest
 import redis
+from hypothesis import settings as hypothesis_settings
 
 from tests.support import SITE, WORKER_ROLE, fresh_database, settings_for, url_of
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers, embedded
@@ -21,6 +22,11 @@ from worker.stream import connect_redis
 REDIS_DATABASES = 16
 
 _redis_databases = count()
+
+# The same examples each time, unless somebody has time for `--hypothesis-profile=long`: what held today holds tomorrow.
+hypothesis_settings.register_profile("quick", max_examples=100, derandomize=True, database=None, deadline=None)
+hypothesis_settings.register_profile("long", max_examples=5_000, database=None, deadline=None, print_blob=True)
+hypothesis_settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +56,8 @@ def servers(record_testsuite_property: Callable[[str, object], None]) -> Iterato
 
     The report of `--junitxml` tells which versions they are.
     """
-    with embedded(postgres_conf={"fsync": "off"}) as running:
+    fail_over = {"enable-debug-command": "local"}  # DEBUG CHANGE-REPL-ID: as if another server had taken over
+    with embedded(postgres_conf={"fsync": "off"}, redis_conf=fail_over) as running:
         for name, version in versions(running).items():
             record_testsuite_property(name, version)
         yield running
