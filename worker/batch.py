@@ -41,6 +41,11 @@ class Batch:
         self._texts: dict[str, list[str]] = {name: [] for name in _ARRAY_ITEMS}
         self._with_values: set[str] = set()
 
+    @property
+    def moves(self) -> bool:
+        """Whether there is something to commit: entries, or an ordinal that was not known before."""
+        return self.after != self.read_after
+
     def add(self, last_id: EntryId, events: Sequence[Event], rejected: Sequence[Rejected]) -> None:
         """Take in what the entries up to `last_id` were parsed to."""
         if events:

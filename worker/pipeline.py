@@ -161,7 +161,7 @@ class Rollup:
             self._settle(in_flight)
             caught_up = batch.reached_end or not batch.entries
             # What is dropped because of a stop, the next job reads again.
-            in_flight = self._send(batch) if batch.entries and not should_stop() else None
+            in_flight = self._send(batch) if batch.moves and not should_stop() else None
         self._settle(in_flight)
         on_progress()
         self._trim()
@@ -169,7 +169,7 @@ class Rollup:
     def _gather(self, in_flight: InFlight | None) -> Batch:
         """Read and parse what there is, up to one batch, for as long as PostgreSQL works on the batch before.
 
-        An empty batch means: nothing new, or the stream is not what the position says, which is put right on the spot.
+        One that moves nothing means: nothing new, or the stream is not what the position says, which is put right at once.
         """
         started = time.perf_counter()
         batch = Batch(in_flight.batch.after if in_flight else self.position)
