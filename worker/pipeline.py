@@ -169,7 +169,7 @@ class Rollup:
     def _gather(self, in_flight: InFlight | None) -> Batch:
         """Read and parse what there is, up to one batch, for as long as PostgreSQL works on the batch before.
 
-        One that moves nothing means: nothing new, or the stream is not what the position says, which is put right at once.
+        One that moves nothing means: nothing new, or the stream is not what the position says, which is put right.
         """
         started = time.perf_counter()
         batch = Batch(in_flight.batch.after if in_flight else self.position)
