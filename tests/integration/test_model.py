@@ -21,7 +21,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -47,8 +46,7 @@ CLOCK_MS = 1_730_419_200_000
 """Where the clock of Redis begins: its entries are younger than the events."""
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 REWIND_MINUTES = 10
-SKEW_MS = (REWIND_MINUTES - 1) * MINUTE_MS
-"""How far the clock of a replica that takes over may be behind what was read: less than reading goes back."""
+"""The clock of a replica that takes over is less behind than that."""
 
 Raw = tuple[bytes, ...]
 Entry = tuple[bytes, Raw]
@@ -117,7 +115,19 @@ class Ground(NamedTuple):
     client: redis.Redis
 
 
-READERS = st.sampled_from(["first", "second", "third"])
+ENDINGS = ("answered", "read ahead", "no answer", "not arrived")
+"""Of a batch that is sent: PostgreSQL answers; it answers while the next batch is read; the worker dies before the
+answer; the worker's connection is cut before."""
+WORK = ("only read", "only read", "answered", "answered", *ENDINGS, "trim", "crash")
+STEPS = st.sampled_from(
+    [
+        *WORK,
+        *("drain", "drain", "recompute"),
+        *("stranger_trims", "stranger_trims", "stranger_deletes", "stranger_deletes"),
+        *("take_snapshot", "fail_over", "reset", "rewind"),
+    ]
+)
+READERS = st.sampled_from(["early", "late"])
 SHARDS = st.sampled_from([0, 1])
 MOMENTS = st.builds(
     lambda hours, ms: MIDNIGHT_MS + hours * HOUR_MS + ms, st.sampled_from([-24, -1, 0, 1, 2, 3, 25]), st.integers(-1, 1)
@@ -130,6 +140,23 @@ EVENTS = st.fixed_dictionaries(
         "source": st.sampled_from(["catalog", "search", "direct", "other"]),
     },
     optional={"viewerId": st.just("anna"), "eventId": st.uuids(version=4).map(str)},
+)
+
+
+class Traffic(NamedTuple):
+    """What the web tier sends before the next step, so that no step meets an empty stream all the time."""
+
+    events: list[dict[str, str]]
+    repeats: list[int]
+    """Numbers of older events that are sent once more."""
+    later_ms: int
+
+
+TRAFFIC = st.builds(
+    Traffic,
+    st.lists(EVENTS, max_size=12),
+    st.lists(st.integers(0, 1_000), max_size=3),
+    st.sampled_from([0, 1, HOUR_MS]),
 )
 
 
@@ -157,50 +184,58 @@ class Model(RuleBasedStateMachine):
             "DELETE FROM analytics.stream_position; DELETE FROM analytics.continuity_event"
         )
 
+    @rule(shard=SHARDS, traffic=TRAFFIC, step=STEPS, name=READERS, number=st.integers(0, 12))
+    def go_on(self, shard: int, traffic: Traffic, step: str, name: str, number: int) -> None:
+        """One rule and not one for each step: Hypothesis would leave many of them out of most examples."""
+        stream = self.shards[shard]
+        self.send(stream, traffic)
+        if step in WORK:
+            self.work(stream, name, step)
+        else:
+            disturbance: Callable[[Shard, int], None] = getattr(self, step)
+            disturbance(stream, number)
+
     # The web tier
 
-    @rule(shard=SHARDS, events=st.lists(EVENTS, min_size=1, max_size=25), later_ms=st.sampled_from([0, 1, HOUR_MS]))
-    def send(self, shard: int, events: list[dict[str, str]], later_ms: int) -> None:
-        self.pass_time(later_ms)
-        for event in events:
-            self.add(shard, event)
-
-    @precondition(lambda self: self.sent)
-    @rule(shard=SHARDS, data=st.data())
-    def repeat(self, shard: int, data: st.DataObject) -> None:
-        self.add(shard, data.draw(st.sampled_from(self.sent)))
+    def send(self, shard: Shard, traffic: Traffic) -> None:
+        self.pass_time(traffic.later_ms)
+        repeats = [self.sent[number % len(self.sent)] for number in traffic.repeats if self.sent]
+        for event in [*traffic.events, *repeats]:
+            self.sequence += 1
+            fields: dict[Any, Any] = dict(event)
+            self.client.xadd(shard.key, fields, id=f"{self.clock_ms}-{self.sequence}")
+            self.sent.append(event)
 
     def pass_time(self, milliseconds: int) -> None:
         if milliseconds:
             self.clock_ms, self.sequence = self.clock_ms + milliseconds, 0
 
-    def add(self, shard: int, event: dict[str, str]) -> None:
-        self.sequence += 1
-        fields: dict[Any, Any] = dict(event)
-        self.client.xadd(self.shards[shard].key, fields, id=f"{self.clock_ms}-{self.sequence}")
-        self.sent.append(event)
-
     # The workers
 
-    @rule(name=READERS, shard=SHARDS)
-    def restart(self, name: str, shard: int) -> None:
-        self.forget(name)
-        with ExitStack() as resources:
-            rollup = Rollup(self.settings, shard, Report(shard), resources)
-            self.readers[name] = Reader(self.shards[shard], rollup, resources.pop_all())
+    def work(self, shard: Shard, name: str, step: str) -> None:
+        """A worker reads, if it has nothing at hand, and goes on as far as the step says; it may have to be started."""
+        if name not in self.readers:
+            self.start(name, shard)
+        reader = self.readers[name]
+        if step == "trim":
+            with self.only_what_was_read_goes(reader.shard):
+                reader.rollup._trim()
+        elif step == "crash":
+            self.forget(name)
+        elif reader.batch is None:
+            self.gather(name)
+        if step in ENDINGS and name in self.readers and reader.batch is not None:
+            with self.only_what_was_read_goes(reader.shard):
+                self.hand_over(name, reader, reader.batch, step)
 
-    @rule(name=READERS)
-    def crash(self, name: str) -> None:
-        self.forget(name)
+    def start(self, name: str, shard: Shard) -> None:
+        with ExitStack() as resources:
+            rollup = Rollup(self.settings, shard.number, Report(shard.number), resources)
+            self.readers[name] = Reader(shard, rollup, resources.pop_all())
 
     def forget(self, name: str) -> None:
         if name in self.readers:
             self.readers.pop(name).resources.close()
-
-    @precondition(lambda self: self.readers)
-    @rule(data=st.data())
-    def read(self, data: st.DataObject) -> None:
-        self.gather(data.draw(st.sampled_from(sorted(self.readers))))
 
     def gather(self, name: str) -> None:
         """Read, and heal what is found about the stream; only who has an old position may fail at that."""
@@ -217,18 +252,6 @@ class Model(RuleBasedStateMachine):
         reader.has = self.entries(reader.shard, f"({first}", str(last)) if batch.entries else []
         assert len(reader.has) == batch.entries
         reader.batch = batch if batch.moves else None
-
-    @precondition(lambda self: any(reader.batch for reader in self.readers.values()))
-    @rule(
-        data=st.data(),
-        ending=st.sampled_from(["answered", "answered", "answered", "read ahead", "no answer", "not arrived"]),
-    )
-    def commit(self, data: st.DataObject, ending: str) -> None:
-        name = data.draw(st.sampled_from(sorted(name for name, reader in self.readers.items() if reader.batch)))
-        reader = self.readers[name]
-        assert reader.batch is not None
-        with self.only_what_was_read_goes(reader.shard):
-            self.hand_over(name, reader, reader.batch, ending)
 
     def hand_over(self, name: str, reader: Reader, batch: Batch, ending: str) -> None:
         succeeds = self.position(reader.shard) == batch.read_after and ending != "not arrived"
@@ -271,17 +294,9 @@ class Model(RuleBasedStateMachine):
             if verdict.becomes == "counted":
                 self.rows[verdict.row][verdict.column] += 1
 
-    @precondition(lambda self: self.readers)
-    @rule(data=st.data())
-    def trim(self, data: st.DataObject) -> None:
-        reader = self.readers[data.draw(st.sampled_from(sorted(self.readers)))]
-        with self.only_what_was_read_goes(reader.shard):
-            reader.rollup._trim()
-
-    @rule(shard=SHARDS)
-    def drain(self, shard: int) -> None:
+    def drain(self, shard: Shard, number: int = 0) -> None:
         """A new worker reads to the end: then all that is in Redis is counted, and every loss has its number."""
-        self.restart("drain", shard)
+        self.start("drain", shard)
         reader = self.readers["drain"]
         while True:
             before = reader.rollup.position
@@ -291,7 +306,7 @@ class Model(RuleBasedStateMachine):
             elif reader.rollup.position == before:
                 break
         self.forget("drain")
-        self.all_is_read(self.shards[shard])
+        self.all_is_read(shard)
 
     def all_is_read(self, shard: Shard) -> None:
         assert set(self.entries(shard)) <= shard.read
@@ -306,32 +321,26 @@ class Model(RuleBasedStateMachine):
 
     # Strangers, servers and operators
 
-    @rule(shard=SHARDS, kept=st.integers(0, 12))
-    def stranger_trims(self, shard: int, kept: int) -> None:
-        with self.noticing_what_goes(self.shards[shard]):
-            self.client.xtrim(self.shards[shard].key, maxlen=kept, approximate=False)
+    def stranger_trims(self, shard: Shard, kept: int) -> None:
+        with self.noticing_what_goes(shard):
+            self.client.xtrim(shard.key, maxlen=kept, approximate=False)
 
-    @rule(shard=SHARDS, data=st.data())
-    def stranger_deletes(self, shard: int, data: st.DataObject) -> None:
-        if entries := self.entries(self.shards[shard]):
-            doomed = data.draw(st.lists(st.sampled_from(entries), min_size=1, max_size=3))
-            with self.noticing_what_goes(self.shards[shard]):
-                self.client.xdel(self.shards[shard].key, *(entry_id for entry_id, _ in doomed))
+    def stranger_deletes(self, shard: Shard, number: int) -> None:
+        if doomed := self.entries(shard)[-number - 1 :: 3]:
+            with self.noticing_what_goes(shard):
+                self.client.xdel(shard.key, *(entry_id for entry_id, _ in doomed))
 
-    @rule(shards=st.sampled_from([[0], [1], [0, 1]]))
-    def reset(self, shards: list[int]) -> None:
-        """FLUSHDB, or an eviction. It takes a moment: the ids that come then are new."""
+    def reset(self, shard: Shard, number: int) -> None:
+        """An eviction, or FLUSHDB. It takes a moment: the ids that come then are new."""
         self.pass_time(1)
-        for shard in shards:
-            self.client.delete(self.shards[shard].key)
-            self.begins_anew(self.shards[shard])
+        for gone in [shard] if number % 2 else self.shards:
+            self.client.delete(gone.key)
+            self.begins_anew(gone)
 
-    @rule()
-    def take_snapshot(self) -> None:
+    def take_snapshot(self, shard: Shard, number: int) -> None:
         self.snapshot = ({key: self.client.dump(key) for key in self.settings.stream_keys}, self.clock_ms)
 
-    @rule(behind_ms=st.sampled_from([0, MINUTE_MS, SKEW_MS]))
-    def fail_over(self, behind_ms: int) -> None:
+    def fail_over(self, shard: Shard, minutes_behind: int) -> None:
         """Another server takes over, with what it had got until then and with a clock that may be behind."""
         dumps, clock_ms = self.snapshot or (dict.fromkeys(self.settings.stream_keys), CLOCK_MS)
         for key, dump in dumps.items():
@@ -340,31 +349,31 @@ class Model(RuleBasedStateMachine):
                 self.client.restore(key, 0, dump)
         self.client.execute_command("DEBUG", "CHANGE-REPL-ID")  # type: ignore[no-untyped-call]
         newest_read = max(position.last_id.ms if position else 0 for position in map(self.position, self.shards))
+        behind_ms = min(minutes_behind, REWIND_MINUTES - 1) * MINUTE_MS
         self.clock_ms, self.sequence = max(clock_ms + 1, newest_read - behind_ms), 0
-        for shard in self.shards:
-            self.begins_anew(shard)
+        for begun in self.shards:
+            self.begins_anew(begun)
 
     def begins_anew(self, shard: Shard) -> None:
         shard.loss_is_known = False
         shard.restarts += 1
 
-    @rule(shard=SHARDS, data=st.data())
-    def rewind(self, shard: int, data: st.DataObject) -> None:
-        position = self.position(self.shards[shard])
-        read = self.entries(self.shards[shard], last=str(position.last_id)) if position else []
-        to = data.draw(st.sampled_from(["0-0", *(entry_id.decode() for entry_id, _ in read)]))
-        self.connection.execute(
-            "UPDATE analytics.stream_position SET last_id = %s, ordinal = NULL WHERE stream = %s",
-            [to, self.shards[shard].key],
-        )
-        self.shards[shard].loss_is_known = False
+    def rewind(self, shard: Shard, number: int) -> None:
+        """An operator sets the position back."""
+        if position := self.position(shard):
+            read = [entry_id.decode() for entry_id, _ in self.entries(shard, last=str(position.last_id))]
+            self.connection.execute(
+                "UPDATE analytics.stream_position SET last_id = %s, ordinal = NULL WHERE stream = %s",
+                [["0-0", *read][-number - 1 :][0], shard.key],
+            )
+            shard.loss_is_known = False
 
-    @rule(damage=st.sampled_from(["", 'DELETE FROM "SpecialistAnalyticsDaily"']))
-    def recompute(self, damage: str) -> None:
-        if damage:
-            self.connection.execute(damage.encode())
+    def recompute(self, shard: Shard, number: int) -> None:
+        """An operator recomputes, with or without a reason."""
+        if damaged := number % 2:
+            self.connection.execute('DELETE FROM "SpecialistAnalyticsDaily"')
         changed = sum(change.rows for _, change in recompute_days(self.connection, FIRST, LAST, ZONE.key))
-        assert changed == (len(self.rows) if damage else 0)
+        assert changed == (len(self.rows) if damaged else 0)
 
     # What must hold after every step
 
@@ -427,7 +436,7 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for shard in self.shards:
-            self.drain(shard.number)
+            self.drain(shard)
         self.the_daily_table_is_the_count()
         self.the_books_balance()
         self.each_event_is_kept_once()
