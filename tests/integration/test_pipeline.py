@@ -453,3 +453,23 @@ def test_a_stop_does_not_wait_for_a_lock(settings: Settings, connection: Connect
         assert time.monotonic() < began + 5
     drain(settings)
     assert daily(connection) == {("anna", TODAY): (1, 0)}
+
+
+def test_the_ordinal_after_a_rewind_to_the_end(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """After a rewind behind which nothing is left to read, a loss is noticed again, with its number."""
+    add(client, event())
+    drain(settings)
+    connection.execute("UPDATE analytics.stream_position SET ordinal = NULL")
+    client.xtrim("analytics:events", maxlen=0, approximate=False)
+    until = time.monotonic() + 30
+    run_shard(settings, 0, lambda: ordinal(connection) == 1 or time.monotonic() > until)
+    add(client, *(event() for _ in range(5)))
+    client.xtrim("analytics:events", maxlen=3, approximate=False)
+    drain(settings)
+    assert findings(connection) == [("trimmed_unread", "went_on", 2)]
+
+
+def ordinal(connection: Connection) -> int | None:
+    row = connection.execute("SELECT ordinal FROM analytics.stream_position").fetchone()
+    assert row is not None
+    return cast("int | None", row[0])
