@@ -462,14 +462,9 @@ def test_the_ordinal_after_a_rewind_to_the_end(settings: Settings, connection: C
     connection.execute("UPDATE analytics.stream_position SET ordinal = NULL")
     client.xtrim("analytics:events", maxlen=0, approximate=False)
     until = time.monotonic() + 30
-    run_shard(settings, 0, lambda: ordinal(connection) == 1 or time.monotonic() > until)
+    ordinal = "SELECT ordinal FROM analytics.stream_position"
+    run_shard(settings, 0, lambda: connection.execute(ordinal).fetchone() == (1,) or time.monotonic() > until)
     add(client, *(event() for _ in range(5)))
     client.xtrim("analytics:events", maxlen=3, approximate=False)
     drain(settings)
     assert findings(connection) == [("trimmed_unread", "went_on", 2)]
-
-
-def ordinal(connection: Connection) -> int | None:
-    row = connection.execute("SELECT ordinal FROM analytics.stream_position").fetchone()
-    assert row is not None
-    return cast("int | None", row[0])
