@@ -150,6 +150,7 @@ class Traffic(NamedTuple):
     repeats: list[int]
     """Numbers of older events that are sent once more."""
     later_ms: int
+    apart_ms: int
 
 
 TRAFFIC = st.builds(
@@ -157,6 +158,7 @@ TRAFFIC = st.builds(
     st.lists(EVENTS, max_size=12),
     st.lists(st.integers(0, 1_000), max_size=3),
     st.sampled_from([0, 1, HOUR_MS]),
+    st.sampled_from([0, 1, MINUTE_MS // 2]),
 )
 
 
@@ -201,6 +203,7 @@ class Model(RuleBasedStateMachine):
         self.pass_time(traffic.later_ms)
         repeats = [self.sent[number % len(self.sent)] for number in traffic.repeats if self.sent]
         for event in [*traffic.events, *repeats]:
+            self.pass_time(traffic.apart_ms)
             self.sequence += 1
             fields: dict[Any, Any] = dict(event)
             self.client.xadd(shard.key, fields, id=f"{self.clock_ms}-{self.sequence}")
@@ -262,6 +265,7 @@ class Model(RuleBasedStateMachine):
             in_flight = reader.rollup._send(batch)
             if ending == "read ahead":
                 following = reader.rollup._gather(in_flight)
+                assert following.read_after == batch.after
             if ending == "no answer":
                 in_flight.answer.exception()  # it has come, and nobody hears it
             else:
