@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from worker.events import LIMITS
+from worker.events import ENTRY_FIELDS, LIMITS
 
 NOW_MS = 1_795_300_000_000
 """The clock of whoever parses them."""
@@ -15,7 +15,9 @@ _good: dict[bytes, st.SearchStrategy[bytes]] = {
     b"v": st.just(b"1"),
     b"type": st.sampled_from([b"profile_view", b"contact_view"]),
     b"specialistId": st.sampled_from([b"anna", b"null", b"-", b"_" * 64]),
-    b"eventId": st.one_of(st.just(b""), st.integers(0, 3).map(b"0B0e7f7a-6b53-4f0e-8a3c-%012d".__mod__)),
+    b"eventId": st.one_of(
+        st.sampled_from([b"", b"7"]), st.integers(0, 3).map(b"0B0e7f7a-6b53-4f0e-8a3c-%012d".__mod__)
+    ),
     b"occurredAt": st.one_of(
         st.integers(-36 * 86_400_000, 400_000).map(lambda offset: b"%d" % (NOW_MS + offset)),
         st.datetimes().map(lambda moment: moment.isoformat().encode() + b"Z"),
@@ -65,6 +67,7 @@ mutations = st.one_of(
     st.just(lambda pairs: pairs[1:]),
     st.just(lambda pairs: pairs[::-1]),
     st.just(lambda pairs: pairs + pairs[:2]),
+    st.just(lambda pairs: pairs + [(b"%d" % number, b"") for number in range(ENTRY_FIELDS)]),
     pairs.map(lambda others: lambda pairs: pairs + others[-2:]),
 )
 

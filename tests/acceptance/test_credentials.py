@@ -88,7 +88,8 @@ def secretive(own_servers: Servers) -> Settings:
         alias = field.validation_alias
         name = str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)
         if "SecretStr" in str(field.annotation):
-            others[name] = f"http://127.0.0.1:1/{quote(OF_OTHERS, safe='')}" if "URL" in name else OF_OTHERS
+            is_url = name.endswith(("_URL", "_WEBHOOK"))
+            others[name] = f"http://127.0.0.1:1/{quote(OF_OTHERS, safe='')}" if is_url else OF_OTHERS
     database_url = with_password(own_servers.database_url, WORKER_ROLE, OF_POSTGRES)
     redis_url = with_password(own_servers.redis_url, "", OF_REDIS)
     return settings_for(database_url, redis_url, **{"ANALYTICS_LOG_LEVEL": "DEBUG"} | others | {
