@@ -320,7 +320,7 @@ def test_the_fuzz_goes_everywhere() -> None:
     met: set[object] = set()
 
     @given(almost_valid)
-    @settings(max_examples=500)
+    @settings(max_examples=2000)
     def meet(fields: list[bytes]) -> None:
         verdict = parse(ENTRY, fields, RULES)
         met.add(verdict.reason if isinstance(verdict, Rejected) else verdict.excluded)
