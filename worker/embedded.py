@@ -54,7 +54,7 @@ class EmbeddedServer(ABC):
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = self.folder / f"{self.name.lower()}.log"
-        self.port, *self._spare_ports = [port] if port else [_free_port() for _ in range(3)]
+        self.port, *self._spare_ports = [port] if port else [free_port() for _ in range(3)]
         self._conf = conf
         self._password = _password(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
@@ -309,7 +309,7 @@ def embedded(
         yield Servers(home, postgres.url, redis.url, postgres, redis)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A free port below those that systems hand to outgoing connections.
 
     A client that keeps dialling a killed server can be handed that very port, connect to itself, and hold it.

@@ -1,0 +1,1 @@
+"""Faults: real processes and servers, killed, cut off and stalled at moments that a test chooses."""
