@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from worker.stop import pause
 
-FIRST_S, LONGEST_S = 0.1, 2.0
+FIRST_S, LONGEST_S = 0.1, 1.0
 
 
 class Backoff:
-    """Seconds to wait: none after the first failure, then 0.1, 0.2, 0.4 … up to 2. Success begins anew."""
+    """Seconds to wait: none after the first failure, then 0.1, 0.2, 0.4 … up to 1. Success begins anew."""
 
     def __init__(self) -> None:
         self.next_s = 0.0

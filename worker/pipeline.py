@@ -159,6 +159,8 @@ class Rollup:
                     pause(self.settings.linger_ms / 1000, should_stop)
             batch = self._gather(in_flight)
             self._settle(in_flight)
+            if in_flight:
+                on_progress()
             caught_up = batch.reached_end or not batch.entries
             # What is dropped because of a stop, the next job reads again.
             in_flight = self._send(batch) if batch.moves and not should_stop() else None

@@ -12,16 +12,19 @@ from worker.embedded import free_port
 CHUNK = 1 << 16
 OVERLAP = 1 << 10  # what is looked for is shorter, and may lie across two chunks
 
-COMMIT = re.compile(rb"position_held|B....\0_pg3_", re.DOTALL)
-"""A batch on its way to PostgreSQL: the text of a large one, or the Bind message of the statement that a small one has
-prepared; or the preparing itself. (Nothing else is prepared.)"""
-
 SMALL_COMMIT = re.compile(rb"B....\0_pg3_", re.DOTALL)
-"""A small batch itself, which its answer means is committed."""
+"""A small batch on its way to PostgreSQL: Bind of the statement that it has prepared. (Nothing else is prepared.)"""
+
+LARGE_COMMIT = re.compile(rb"P....\0[^\0]*position_held", re.DOTALL)
+"""A large one: Parse without a name."""
+
+COMMIT = re.compile(rb"|".join(each.pattern for each in (SMALL_COMMIT, LARGE_COMMIT)), re.DOTALL)
+TRIM = re.compile(rb"XTRIM")
+KEEPER_LOOKS = re.compile(rb"WATCH\r\n\$\d+\r\nrq:queue:rollup\r\n")
 
 
 class Held:
-    """A message that a proxy is to hold; then a message that is held."""
+    """A message that a proxy is to hold; then one that is held. As a block: it has come, and is cut afterwards."""
 
     def __init__(self, pattern: re.Pattern[bytes], *, answered: bool) -> None:
         self.pattern = pattern
@@ -43,6 +46,13 @@ class Held:
         if self._connection:
             self._connection.close()
         self.release()
+
+    def __enter__(self) -> Self:
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
 
     def stop(self, connection: "_Connection") -> None:
         """The message is here."""
@@ -126,7 +136,7 @@ class Proxy:
         self._held: list[Held] = []
         self._watches: list[Held] = []
 
-    # ---- what a test does ---------------------------------------------------------------------------------------------
+    # ---- what a test does ------------------------------------------------------------------------------------------
 
     def hold(self, pattern: re.Pattern[bytes], *, answered: bool = False) -> Held:
         """Stop the next client message that matches: before it reaches the server, or once the server has `answered`.
@@ -174,7 +184,7 @@ class Proxy:
             held.release()
         self.refuse()
 
-    # ---- what its connections ask -------------------------------------------------------------------------------------
+    # ---- what its connections ask ----------------------------------------------------------------------------------
 
     def watched_for(self, seen: bytes) -> Held | None:
         """Who waits for such a message; only once."""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from worker.embedded import NOTHING, Servers, embedded
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 
+_numbers = count()
 SPECIALISTS = tuple(f"c{number:04d}" for number in range(200))
 
 
@@ -106,7 +107,7 @@ class Stage:
 
     def start(self, *arguments: str) -> Program:
         """Start `python -m worker ARGUMENTS`, which logs to a file."""
-        log = self.folder / f"log-{len(self.programs)}"
+        log = self.folder / f"log-{next(_numbers)}"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "worker", *arguments],
@@ -123,15 +124,25 @@ class Stage:
     def kill(self, program: Program) -> None:
         """Kill a program, and remember whom it leaves behind."""
         self.seen.update(program.family())
+        self.programs.remove(program)
         program.kill()
+
+    def start_ended(self) -> None:
+        """As a platform does: start again what has ended, such as a `run` that came while a server was away."""
+        for program in [each for each in self.programs if each.process.poll() is not None]:
+            self.programs.remove(program)
+            self.start("run")
 
     def sender(self, seed: int = 1, repeats: float = 0.05) -> Sender:
         """A sender that goes straight to Redis."""
         return Sender(self.servers.redis_url, self.settings.stream_keys, SPECIALISTS, seed=seed, repeats=repeats)
 
-    def connect(self, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:
-        """A connection of the test's own: each time a new one, for PostgreSQL may have been restarted."""
-        return psycopg.connect(self.servers.database_url, autocommit=True, application_name="test", **options)
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection of the test's own, not bound by what it asks of others. PostgreSQL may have been restarted, so
+        each time it is a new one.
+        """
+        free = "-c statement_timeout=0 -c default_transaction_read_only=off"
+        return psycopg.connect(self.servers.database_url, autocommit=True, application_name="test", options=free)
 
     def ask(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """The rows that a statement brings, if it brings any."""
@@ -142,6 +153,23 @@ class Stage:
     def read(self) -> int:
         """How many entries have been read, in all shards."""
         return int(self.ask("SELECT coalesce(sum(entries_read), 0) FROM analytics.stream_position")[0][0])
+
+    @property
+    def program(self) -> Program:
+        """The latest."""
+        return self.programs[-1]
+
+    @contextmanager
+    def position_locked(self) -> Iterator[None]:
+        """Somebody else holds the rows that every batch begins with."""
+        with self.connect() as connection, connection.transaction():
+            connection.execute("SELECT FROM analytics.stream_position FOR UPDATE")
+            yield
+
+    def waits_for_lock(self) -> bool:
+        """Whether a batch waits for a lock inside PostgreSQL."""
+        statement = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE %s AND wait_event_type = %s"
+        return bool(self.ask(statement, "analytics rollup%", "Lock"))
 
     def positions(self) -> dict[str, str]:
         """Where each stream has been read to."""
@@ -234,14 +262,3 @@ def killed(processes: Collection[psutil.Process]) -> int:
             one.kill()
             count += 1
     return count
-
-
-def gone(process: psutil.Process) -> partial[bool]:
-    """Asks whether it has ended."""
-    return partial(_ended, process)
-
-
-def _ended(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return process.status() == psutil.STATUS_ZOMBIE
-    return True
