@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types compat bench sql lock clean
+.PHONY: help demo test lint types compat bench chaos sql lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ compat: .venv/.installed ## the tests with other versions of Redis, PostgreSQL a
 
 bench: .venv/.installed ## measured throughput and lag on this machine
 	.venv/bin/python -m tests.bench $(ARGS)
+
+chaos: .venv/.installed ## kills, cuts and restarts at random under load: is every event counted once?
+	.venv/bin/python -m tests.chaos $(ARGS)
 
 sql: .venv/.installed ## sql/apply_to_production.sql, made anew from sql/migrations/
 	.venv/bin/python -m worker.migrations > sql/apply_to_production.sql

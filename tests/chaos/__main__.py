@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.faults import FAULTS, Group
-from tests.chaos.storm import SEVERAL, Outcome, storm
+from tests.chaos.storm import FLOWING_SECONDS, SEVERAL, Outcome, storm
 
 WIDTH = 120
 
@@ -45,15 +45,26 @@ def main(
 
 
 def _table(outcome: Outcome) -> Table:
-    table = Table("fault", title="Seconds until all shards went on", title_justify="left", title_style="bold")
+    table = Table(
+        "fault",
+        title="Seconds that a shard stood still (once the server was back)",
+        title_justify="left",
+        title_style="bold",
+    )
     for column in ("times", "alone", "median", "most", "target"):
         table.add_column(column, justify="right")
     lines = [(fault.kind, f"{outcome.struck[fault.kind]}", f"≤ {fault.within_s:g}") for fault in FAULTS]
     for kind, times, target in (*lines, (SEVERAL, "", "")):
         median, most = outcome.median_and_most(kind)
-        seconds = ("–", "–") if isnan(most) else (f"{median:.2f}", f"{most:.2f}")
-        table.add_row(kind, times, str(len(outcome.recoveries.get(kind, ()))), *seconds, target)
+        table.add_row(kind, times, str(len(outcome.recoveries.get(kind, ()))), _seconds(median), _seconds(most), target)
     return table
+
+
+def _seconds(seconds: float) -> str:
+    """A shard that moved again sooner has not been seen to stand still."""
+    if isnan(seconds):
+        return "–"
+    return f"{seconds:.2f}" if seconds > FLOWING_SECONDS else f"< {FLOWING_SECONDS}"
 
 
 def _sums(outcome: Outcome) -> Table:
@@ -62,7 +73,7 @@ def _sums(outcome: Outcome) -> Table:
     rows = {
         "entries that reached Redis": outcome.entries,
         "of them repeats": outcome.repeats,
-        "pushed again, for want of an answer": outcome.unanswered,
+        "events pushed without an answer": outcome.unanswered,
         **{str(group): outcome.hit[group] for group in Group},
         "lost": verdict.lost,
         "doubled": verdict.doubled,

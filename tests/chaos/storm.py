@@ -45,11 +45,11 @@ class Outcome:
     hit: Counter[Group] = field(default_factory=Counter)
     """How many processes, connections and servers were hit."""
     recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds from a fault, or from when the server was back, until the last shard that had stood still went on."""
+    """Seconds that a shard stood still, at most: from a fault, or from when the server was back, to the next commit."""
     entries: int = 0
     repeats: int = 0
     unanswered: int = 0
-    """Events whose push got no answer, and that were pushed again."""
+    """Events in pushes without an answer; they were pushed again until there was one."""
     seconds: float = 0.0
     verdict: Verdict = field(default_factory=lambda: Verdict(0, 0, 0, ["nothing was counted"]))
 
@@ -67,7 +67,7 @@ class Pulse:
         self._over = threading.Event()
         self._positions: Mapping[str, str] = {}
         self._moved: dict[str, float] = {}
-        self._moved_again: list[float] = []
+        self._still: list[tuple[float, float]] = []
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
 
     def _watch(self) -> None:
@@ -80,8 +80,8 @@ class Pulse:
         now = time.monotonic()
         for stream, position in positions.items():
             if position != self._positions.get(stream):
-                if now - self._moved.get(stream, now) > FLOWING_SECONDS:
-                    self._moved_again.append(now)
+                if now - (before := self._moved.get(stream, now)) > FLOWING_SECONDS:
+                    self._still.append((before, now))
                 self._moved[stream] = now
         self._positions = positions
 
@@ -90,9 +90,9 @@ class Pulse:
         now = time.monotonic()
         return len(self._moved) == SHARDS and all(now - moved < FLOWING_SECONDS for moved in self._moved.values())
 
-    def still_until(self, since: float) -> float:
-        """Seconds after `since` until the last shard that stood still moved again; 0 if none did."""
-        return max((moved - since for moved in self._moved_again if moved > since), default=0.0)
+    def still(self, since: float) -> float:
+        """The longest that a shard stood still after `since`, in seconds; 0 if none was seen to."""
+        return max((end - max(begin, since) for begin, end in self._still if end > since), default=0.0)
 
     def stop(self) -> None:
         """Look no more."""
@@ -160,10 +160,10 @@ class Storm:
         since = began if all(fault.group == Group.PROCESS for fault in faults) else time.monotonic()
         time.sleep(SETTLING_SECONDS)
         self._wait_until_it_flows(pulse)
-        seconds = pulse.still_until(since)
+        seconds = pulse.still(since)
         if self._sending.is_alive():  # else there was nothing more to count
             self._outcome.recoveries[faults[0].kind if len(faults) == 1 else SEVERAL].append(seconds)
-        self._say(f"{seconds:5.2f} s after: {', '.join(fault.kind for fault in faults)}")
+        self._say(f"still for {seconds:4.2f} s: {', '.join(fault.kind for fault in faults)}")
 
     def _hit(self, fault: Fault, chance: Random) -> None:
         hit = 0
