@@ -163,17 +163,25 @@ def test_a_horse_stopped_in_its_transaction(running: Stage) -> None:
 def test_a_rolling_deploy_under_load() -> None:
     """Three deploys in a row, old and new side by side while events come in on two shards: no number changes."""
     with stage({"ANALYTICS_SHARDS": "2"}) as busy:
-        load = threading.Thread(target=busy.sender(seed=5).send, args=(20_000,))
-        old = busy.start("run")
-        load.start()
-        for _ in range(3):
-            before = busy.read()
-            new = busy.start("run")
-            until(lambda before=before: busy.read() > before, "the counting goes on")  # type: ignore[misc]
-            until(lambda new=new: len(new.parts("work", "rollup")) > 0, "the new one is up")  # type: ignore[misc]
-            assert old.stop() == 0
-            old = new
-        load.join()
+        over, sender = threading.Event(), busy.sender(seed=5)
+
+        def load() -> None:
+            while not over.wait(0.02):
+                sender.send(100)
+
+        loading = threading.Thread(target=load)
+        loading.start()
+        try:
+            old = busy.start("run")
+            for _ in range(3):
+                new = busy.start("run")
+                until(lambda new=new: len(new.horses()) > 0, "the new one is at work")  # type: ignore[misc]
+                assert old.stop() == 0
+                before, old = busy.read(), new
+                until(lambda before=before: busy.read() > before, "the counting goes on")  # type: ignore[misc]
+        finally:
+            over.set()
+            loading.join()
         busy.check()
         for line in old.said().splitlines():
             json.loads(line)

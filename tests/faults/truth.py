@@ -47,7 +47,7 @@ class Sender:
         self.sent = 0
         """How many were sent and answered."""
         self.unanswered = 0
-        """How many were in pushes without an answer, so that nobody knows whether they arrived; they were sent again."""
+        """How many were in pushes without an answer; nobody knows whether they arrived, and they were sent again."""
 
     def send(self, count: int) -> None:
         """Send so many, through an outage of Redis."""
