@@ -17,6 +17,6 @@ def module_stage() -> Iterator[Stage]:
 @pytest.fixture
 def running(module_stage: Stage) -> Stage:
     """Both servers and `python -m worker run`, which is at work."""
-    module_stage.sender(seed=0).send(200)
+    module_stage.send(200)
     module_stage.check()
     return module_stage

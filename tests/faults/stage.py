@@ -104,6 +104,7 @@ class Stage:
     programs: list[Program] = field(default_factory=list)
     seen: set[psutil.Process] = field(default_factory=set)
     """Everybody whom a killed program may have left behind."""
+    _sender: Sender | None = None
 
     def start(self, *arguments: str) -> Program:
         """Start `python -m worker ARGUMENTS`, which logs to a file."""
@@ -136,6 +137,11 @@ class Stage:
     def sender(self, seed: int = 1, repeats: float = 0.05) -> Sender:
         """A sender that goes straight to Redis."""
         return Sender(self.servers.redis_url, self.settings.stream_keys, SPECIALISTS, seed=seed, repeats=repeats)
+
+    def send(self, events: int) -> None:
+        """Send so many events; those that were sent by this before are among the repeats."""
+        self._sender = self._sender or self.sender()
+        self._sender.send(events)
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection of the test's own, not bound by what it asks of others. PostgreSQL may have been restarted, so

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count
 
 import pytest
 
@@ -16,12 +15,7 @@ from tests.faults.proxy import LARGE_COMMIT, SMALL_COMMIT
 from tests.faults.stage import Stage
 from tests.faults.truth import until
 
-LARGE = 12_000
-_seeds = count(1000)
-
-
-def send(running: Stage, events: int = 500) -> None:
-    running.sender(seed=next(_seeds)).send(events)
+EVENTS, LARGE = 500, 12_000
 
 
 def waits_because_of(running: Stage, words: str) -> Callable[[], bool]:
@@ -38,14 +32,14 @@ def test_an_earlier_state_is_restored(running: Stage) -> None:
     server.stop()
     subprocess.run(["cp", "-a", data, backup], check=True)
     server.start()
-    send(running, 3_000)
+    running.send(3_000)
     running.check()
     latest = running.read()
-    send(running)  # the stream goes on all the time
+    running.send(EVENTS)  # the stream goes on all the time
     server.stop()
     shutil.rmtree(data)
     backup.rename(data)
-    send(running)
+    running.send(EVENTS)
     server.start()
     assert running.read() < latest, "what was restored is no earlier state"
     running.check()
@@ -59,7 +53,7 @@ def test_the_connection_is_cut_in_a_commit(running: Stage, answered: bool) -> No
     """A commit that nobody knows the outcome of, whether it happened or not: every event counts once."""
     held = running.postgres.hold(SMALL_COMMIT, answered=answered)
     before = running.read()
-    send(running, 10)
+    running.send(10)
     with held:
         assert (running.read() > before) is answered
     running.check()
@@ -71,7 +65,7 @@ def test_the_connection_is_cut_in_a_large_commit(running: Stage, answered: bool)
     (horse,) = running.program.horses()
     horse.send_signal(signal.SIGSTOP)
     before = running.read()
-    send(running, LARGE)
+    running.send(LARGE)
     held = running.postgres.hold(LARGE_COMMIT, answered=answered)
     with running.position_locked():  # meanwhile all that follows gathers into one batch
         horse.send_signal(signal.SIGCONT)
@@ -86,7 +80,7 @@ def test_backends_are_terminated_at_random(running: Stage) -> None:
     """pg_terminate_backend of either connection of the rollup, twelve times at any moment."""
     chance = random.Random(12)
     for _ in range(12):
-        send(running, 300)
+        running.send(300)
         until(lambda: len(running.backends()) > 0, "the rollup is connected")
         time.sleep(chance.random() * 0.02)  # not to wait for anything: to fall into any moment of a batch
         running.ask("SELECT pg_terminate_backend(%s)", chance.choice(running.backends() or [0]))
@@ -149,7 +143,7 @@ def test_the_server_refuses(
     waits = waits_because_of(running, words)
     with trouble(running):
         before = running.read()
-        send(running)
+        running.send(EVENTS)
         until(waits, f"the rollup waits because of: {words}")
         assert running.read() == before
     running.check()

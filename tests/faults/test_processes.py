@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count
 
 import psutil
 import pytest
@@ -15,11 +14,6 @@ from tests.faults.stage import Program, Stage, killed, stage
 from tests.faults.truth import until
 
 EVENTS = 500
-_seeds = count(1)
-
-
-def send(running: Stage, events: int = EVENTS) -> None:
-    running.sender(seed=next(_seeds)).send(events)
 
 
 # ---- victims ---------------------------------------------------------------------------------------------------------
@@ -55,7 +49,7 @@ def supervisor(running: Stage) -> None:
 def after_read(running: Stage) -> Iterator[None]:
     """The batch is read and parsed, and has not reached PostgreSQL."""
     held = running.postgres.hold(COMMIT)
-    send(running)
+    running.send(EVENTS)
     with held:
         yield
 
@@ -64,7 +58,7 @@ def after_read(running: Stage) -> Iterator[None]:
 def in_the_transaction(running: Stage) -> Iterator[None]:
     """PostgreSQL is at work on the batch."""
     with running.position_locked():
-        send(running)
+        running.send(EVENTS)
         until(running.waits_for_lock, "a batch waits for the position")
         yield
 
@@ -73,7 +67,7 @@ def in_the_transaction(running: Stage) -> Iterator[None]:
 def after_commit(running: Stage) -> Iterator[None]:
     """The batch is committed, and the process has not heard of it."""
     held = running.postgres.hold(SMALL_COMMIT, answered=True)
-    send(running, 100)
+    running.send(100)
     with held:
         yield
 
@@ -83,7 +77,7 @@ def before_trim(running: Stage) -> Iterator[None]:
     """The batch is committed, and the stream is about to be trimmed."""
     held = running.redis.hold(TRIM)
     killed(running.program.horses())  # the next one trims after its first batch
-    send(running)
+    running.send(EVENTS)
     with held:
         yield
 
@@ -92,7 +86,7 @@ def before_trim(running: Stage) -> Iterator[None]:
 def in_the_scheduler(running: Stage) -> Iterator[None]:
     """The keeper of the rollups is between looking and mending."""
     held = running.redis.hold(KEEPER_LOOKS)
-    send(running)
+    running.send(EVENTS)
     with held:
         yield
 
@@ -112,7 +106,7 @@ def test_kill_9(
     """Whoever is killed with SIGKILL, at whatever moment: every event counts once, and the counting goes on."""
     with moment(running):
         victim(running)
-    send(running)
+    running.send(EVENTS)
     running.check()
 
 
@@ -123,7 +117,7 @@ def test_a_stopped_worker_that_wakes_up(running: Stage) -> None:
     try:
         until(lambda: len(second.parts("work", "rollup")) == 1, "the second supervisor has a worker")
         held = running.postgres.hold(COMMIT)
-        send(running)
+        running.send(EVENTS)
         held.wait()
         before = running.read()
         frozen = [one for program in (first, second) if program.horses() for one in _rollup_processes(program)]
@@ -131,7 +125,7 @@ def test_a_stopped_worker_that_wakes_up(running: Stage) -> None:
         until(lambda: running.read() > before, "the other worker has taken over")
         held.release()
         _signal(frozen, signal.SIGCONT)
-        send(running)
+        running.send(EVENTS)
         running.check()
     finally:
         running.programs.remove(first)
@@ -150,11 +144,11 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 def test_a_horse_stopped_in_its_transaction(running: Stage) -> None:
     """A work horse stopped while PostgreSQL works on its batch, and continued later, goes on where the numbers are."""
     with running.position_locked():
-        send(running)
+        running.send(EVENTS)
         until(running.waits_for_lock, "a batch waits for the position")
         frozen = running.program.horses()
         _signal(frozen, signal.SIGSTOP)
-    send(running)
+    running.send(EVENTS)
     until(lambda: not running.waits_for_lock(), "PostgreSQL has finished the batch")
     _signal(frozen, signal.SIGCONT)
     running.check()
@@ -175,7 +169,7 @@ def test_a_rolling_deploy_under_load() -> None:
             old = busy.start("run")
             for _ in range(3):
                 new = busy.start("run")
-                until(lambda new=new: len(new.horses()) > 0, "the new one is at work")  # type: ignore[misc]
+                until(lambda new=new: "Listening on rollup" in new.said(), "the new one is up")  # type: ignore[misc]
                 assert old.stop() == 0
                 before, old = busy.read(), new
                 until(lambda before=before: busy.read() > before, "the counting goes on")  # type: ignore[misc]

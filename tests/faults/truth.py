@@ -127,7 +127,7 @@ class Truth:
     def __init__(self, settings: Settings) -> None:
         self._streams = settings.stream_keys
         self._entries: set[tuple[str, bytes, bytes]] = set()
-        self._events: set[tuple[str, bytes]] = set()
+        self._events: set[tuple[bytes, str]] = set()
         self.tally = Tally()
 
     @property
@@ -151,11 +151,12 @@ class Truth:
         if kind not in ("counted", "excluded"):
             self.tally.books[stream, "dead_lettered"] += 1
             self.tally.dead[kind] += 1
-        elif (event := (stream, fields[b"eventId"])) not in self._events:
+            return
+        view = _view(fields)
+        if (event := (fields[b"eventId"], view[1])) not in self._events:  # an id counts once a day
             self._events.add(event)
             self.tally.books[stream, kind] += 1
-            if kind == "counted":
-                self.tally.views[_view(fields)] += 1
+            self.tally.views[view] += kind == "counted"
 
 
 def _entries_of(client: redis.Redis, stream: str) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
