@@ -10,7 +10,7 @@ from tests.faults.truth import until
 @pytest.mark.parametrize("server", ["postgres", "redis"])
 def test_a_server_goes_away(running: Stage, server: str, how: str) -> None:
     """Stopped or killed, and started again: the same processes go on, and every event counts once."""
-    away, family = getattr(running.servers, server), running.program.family()
+    away, parts = getattr(running.servers, server), running.program.parts()
     said_before = len(running.program.said())
     running.send(3_000)
     getattr(away, how)()
@@ -18,5 +18,4 @@ def test_a_server_goes_away(running: Stage, server: str, how: str) -> None:
     away.start()
     running.send(500)
     running.check()
-    horses = running.program.horses()
-    assert all(one.is_running() for one in family if one not in horses)
+    assert all(one.is_running() for one in parts)

@@ -139,7 +139,7 @@ def test_the_server_refuses(
     running: Stage, trouble: Callable[[Stage], AbstractContextManager[None]], words: str
 ) -> None:
     """As long as PostgreSQL cannot write the worker says why and waits; then it goes on by itself, the same process."""
-    family = running.program.family()
+    parts = running.program.parts()
     waits = waits_because_of(running, words)
     with trouble(running):
         before = running.read()
@@ -147,4 +147,4 @@ def test_the_server_refuses(
         until(waits, f"the rollup waits because of: {words}")
         assert running.read() == before
     running.check()
-    assert all(one.is_running() for one in family)
+    assert all(one.is_running() for one in parts)
