@@ -66,9 +66,14 @@ class Batch:
         self.after = Position(before.stream, before.epoch, last_id, ordinal)
 
     def end(self, facts: StreamFacts) -> None:
-        """There is nothing behind the last entry: now the ordinal is known for certain, also after a rewind."""
+        """There is nothing behind the last entry: now the ordinal is known for certain, also after a rewind.
+
+        A rewind that finds nothing leaves the moment that it went back to, for `last_id` is to be an entry's.
+        """
         self.reached_end = True
-        self.after = Position(self.after.stream, self.after.epoch, self.after.last_id, facts.entries_added)
+        rewound = self.after.ordinal is None and not self.entries
+        last_id = facts.last_generated if rewound else self.after.last_id
+        self.after = Position(self.after.stream, self.after.epoch, last_id, facts.entries_added)
 
     def parameters(self, shard: int, time_zone: str) -> dict[str, Any]:
         """What `commit_batch.sql` wants to know; each array is named as its column of the ledger."""

@@ -1,6 +1,6 @@
 """What is stored about a stream, held against what the stream says now: is anything missing in between? Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -19,7 +19,18 @@ class EntryId(NamedTuple):
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
 
+    @property
+    def before(self) -> "EntryId":
+        """The next smaller id."""
+        return EntryId(self.ms, self.seq - 1) if self.seq else EntryId(self.ms - 1, LARGEST_SEQ)
 
+    @property
+    def after(self) -> "EntryId":
+        """The next larger id."""
+        return EntryId(self.ms, self.seq + 1) if self.seq < LARGEST_SEQ else EntryId(self.ms + 1, 0)
+
+
+LARGEST_SEQ = 2**64 - 1
 BEGINNING = EntryId(0, 0)
 
 
@@ -47,10 +58,12 @@ class StreamFacts:
     """The oldest entry still there; None if there is none."""
     max_deleted: EntryId = BEGINNING
     """Moved by XDEL alone, not by trimming."""
+    last_read_there: bool = False
+    """Whether the entry that was read last is still in the stream."""
 
     @property
     def ordinal_before_first(self) -> int:
-        """How many entries were added before the oldest one still there (exact while nobody uses XDEL)."""
+        """How many entries were added and are gone: those before the oldest one still there, while nobody uses XDEL."""
         return self.entries_added - self.length
 
 
@@ -59,7 +72,8 @@ class Lost:
     """Entries left the stream before they were read: record the number, go on."""
 
     verdict: str
-    count: int
+    count: int | None
+    """None if they left on the way back from a rewind: which of them had been read before, nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +101,24 @@ def judge(position: Position, facts: StreamFacts, entries_read: int, reached_end
     ordinal = position.ordinal
     if facts.last_generated < position.last_id or (ordinal is not None and facts.entries_added < ordinal):
         return Restarted("emptied" if facts.entries_added == 0 else "went_back")
+    # Then all that is there is still to be read, and nothing of what was read is there.
+    all_unread = facts.first is None or facts.first > position.last_id
+    missing = 0
+    if ordinal is not None and (all_unread or reached_end):
+        # Exact whoever deleted what: all that was ever added, less what had been read, less what can be read.
+        missing = facts.entries_added - ordinal - (facts.length if all_unread else entries_read)
+        if missing < 0:
+            return Restarted("went_back")  # more is there than was added since: it was emptied, and filled again
     if facts.epoch != position.epoch:
         return Restarted("restarted")
     if ordinal is None:
-        return None
-    missing, trimmed = 0, True
-    if reached_end:
-        # Exact whoever deleted what: all that was ever added, less what had been read, less what is read now.
-        missing = facts.entries_added - ordinal - entries_read
-        trimmed = (facts.first is None or facts.first > position.last_id) and facts.max_deleted <= position.last_id
-    elif facts.first is not None and facts.first > position.last_id and facts.max_deleted == BEGINNING:
-        missing = facts.ordinal_before_first - ordinal
-    if missing < 0:
-        return Restarted("went_back")  # more is there than was added since: it was emptied, and filled again
+        trimmed = facts.first is None or facts.first > position.last_id.after
+        return Lost("trimmed_unread", None) if trimmed else None
+    if not (all_unread or facts.last_read_there or facts.max_deleted >= position.last_id):
+        # Trimming begins at the oldest entry, so the one read last can only have been deleted, or it never was there.
+        return Restarted("went_back")
     if missing > 0:
+        trimmed = all_unread and facts.max_deleted <= position.last_id
         return Lost("trimmed_unread" if trimmed else "deleted_unread", missing)
     return None
 
@@ -110,13 +128,20 @@ def beginning(stream: str, facts: StreamFacts) -> Position:
     return Position(stream, facts.epoch, BEGINNING, facts.ordinal_before_first)
 
 
-def rewound(position: Position, facts: StreamFacts, rewind_ms: int) -> Position:
-    """Where reading goes on after a restart: back by `rewind_ms`, or before the oldest entry still there.
+def mended(position: Position, verdict: Lost | Restarted, facts: StreamFacts, rewind_ms: int) -> Position:
+    """Where reading goes on after a verdict.
 
-    The entries in between were perhaps never seen: a fail-over to a replica whose clock is behind lets new ids land
-    below the position.
+    After a loss where it was, or behind what is gone. After a restart back by `rewind_ms`, or before the oldest entry still there: the
+    entries in between were perhaps never seen, for a fail-over to a replica whose clock is behind lets new ids land
+    below the position. If the server is the same, the stream itself was replaced, and perhaps none of it was seen.
     """
-    back_to = EntryId(max(0, min(position.last_id, facts.last_generated).ms - rewind_ms), 0)
-    if facts.first is None or back_to <= facts.first:
+    if isinstance(verdict, Lost) and verdict.count is not None:
+        return replace(position, ordinal=(position.ordinal or 0) + verdict.count)
+    if facts.first is None:
         return beginning(position.stream, facts)
-    return Position(position.stream, facts.epoch, back_to, None)
+    if isinstance(verdict, Lost):
+        return replace(position, last_id=facts.first.before)
+    back_to = EntryId(min(position.last_id, facts.last_generated).ms - rewind_ms, 0)
+    if facts.epoch == position.epoch or back_to < facts.first:
+        back_to = facts.first
+    return Position(position.stream, facts.epoch, back_to.before, None)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from worker import store
 from worker.backoff import Backoff
 from worker.batch import Batch
 from worker.breaker import NOTHING_SEEN, Window
-from worker.continuity import EntryId, Lost, Position, Restarted, beginning, judge, rewound
+from worker.continuity import EntryId, Lost, Position, Restarted, beginning, judge, mended
 from worker.errors import Conflict, Halted, Retry
 from worker.events import Event, Reason, Rejected, Rules, parse
 from worker.log import get_logger
@@ -287,7 +287,7 @@ class Rollup:
 
     def _trim(self) -> None:
         """Trim what is committed and old; at once again if there was something, for there may be more."""
-        trimmed = self.reader.trim(self.position.last_id, round(self.settings.stream_retention_hours * 3_600_000))
+        trimmed = self.reader.trim(self.position.last_id, self.settings.stream_retention_ms)
         self.trim_at = time.monotonic() + (0.0 if trimmed else TRIM_EVERY_S)
 
     def _answer(self, in_flight: InFlight) -> Committed:
@@ -300,12 +300,11 @@ class Rollup:
 
     def _heal(self, verdict: Lost | Restarted, page: Page) -> None:
         """Record what is wrong with the stream, and put the position where reading can go on."""
+        moved = mended(self.position, verdict, page.facts, self.settings.rewind_ms)
         if isinstance(verdict, Lost):
-            moved = replace(self.position, ordinal=(self.position.ordinal or 0) + verdict.count)
             log.error("entries lost", shard=self.shard, verdict=verdict.verdict, lost=verdict.count)
         else:
-            moved = rewound(self.position, page.facts, round(self.settings.rewind_minutes * 60_000))
-            log.error("stream restarted", shard=self.shard, verdict=verdict.verdict, reading_from=str(moved.last_id))
+            log.error("stream restarted", shard=self.shard, verdict=verdict.verdict, reading_after=str(moved.last_id))
         store.record_continuity(self.lookup, self.position, verdict, moved, page.facts)
         self.position = moved
 

@@ -181,6 +181,16 @@ class Settings(BaseSettings):
             raise ValueError("ANALYTICS_ALERT_WEBHOOK must begin with https:// or http://")
         return self
 
+    @property
+    def rewind_ms(self) -> int:
+        """How far a rewind goes back."""
+        return round(self.rewind_minutes * 60_000)
+
+    @property
+    def stream_retention_ms(self) -> int:
+        """How long committed entries stay in the stream: a rewind wants to find what it goes back for."""
+        return max(round(self.stream_retention_hours * 3_600_000), self.rewind_ms)
+
     @cached_property
     def stream_keys(self) -> tuple[str, ...]:
         """The Redis keys of all shards; the braces keep a shard on one node of a Redis Cluster."""

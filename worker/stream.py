@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,10 +108,13 @@ class StreamReader:
             transaction = self._client.pipeline(transaction=True)
             transaction.info("replication")
             transaction.xinfo_stream(self.key)
-            transaction.xrange(self.key, min=f"({after}", count=count)
+            transaction.xrange(self.key, min=str(after), count=count + 1)  # what was read last is a fact as well
             info, about, entries = transaction.execute(raise_on_error=False)
             _refuse_errors(self.key, info, entries)
-        return Page(entries, _facts(info, about), len(entries) < count)
+        reached_end = len(entries) <= count
+        last_read_there = bool(entries) and entries[0][0].decode() == str(after)
+        entries = entries[1:] if last_read_there else entries[:count]
+        return Page(entries, replace(_facts(info, about), last_read_there=last_read_there), reached_end)
 
     def newest(self, count: int) -> Sequence[Entry]:
         """At most `count` of the newest entries, the newest first."""

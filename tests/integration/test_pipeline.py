@@ -347,6 +347,13 @@ def test_absurd_entries_are_buried_small(settings: Settings, connection: Connect
     assert largest[0] < 100_000
 
 
+def test_what_a_rewind_needs_is_kept(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Without any retention, what a rewind would go back over stays in the stream all the same."""
+    add(client, *(event() for _ in range(300)))
+    drain(settings_with(settings, ANALYTICS_STREAM_RETENTION_HOURS="0"))
+    assert client.xlen("analytics:events") == 300
+
+
 def test_trimming_keeps_up(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """However much is committed and old, it is trimmed: not only the ten thousand entries of one cheap call."""
     now_ms = int(time.time() * 1000)
@@ -354,13 +361,8 @@ def test_trimming_keeps_up(settings: Settings, connection: Connection, client: r
     for number in range(40_000):
         pipeline.xadd("analytics:events", {"type": "x"}, id=f"{now_ms - 7_200_000 + number}-0")
     pipeline.execute()
-    small = settings_with(
-        settings,
-        ANALYTICS_STREAM_RETENTION_HOURS="0",
-        ANALYTICS_BATCH_ENTRIES="10000",
-        ANALYTICS_BREAKER_SHARE="1",
-    )
-    drain(small)
+    nothing_kept = {"ANALYTICS_STREAM_RETENTION_HOURS": "0", "ANALYTICS_REWIND_MINUTES": "0"}
+    drain(settings_with(settings, ANALYTICS_BATCH_ENTRIES="10000", ANALYTICS_BREAKER_SHARE="1", **nothing_kept))
     assert client.xlen("analytics:events") < 12_000
 
 
@@ -391,6 +393,47 @@ def test_a_flush_that_is_filled_up_again_is_noticed(
     drain(settings)
     assert [verdict for verdict, _, _ in findings(connection)] == ["went_back"]
     assert daily(connection) == {("anna", TODAY): (5, 0), ("boris", TODAY): (10, 0)}
+
+
+def test_losses_after_a_rewind_that_found_nothing(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """After a rewind to where nothing follows, a loss is counted from the very next entry on."""
+    hours_ago = int(time.time() * 1000) - 7_200_000
+    for number in range(3):
+        client.xadd("analytics:events", event(), id=f"{hours_ago + number}-0")
+    newest = client.xadd("analytics:events", event())
+    drain(settings)
+    client.xdel("analytics:events", newest)
+    connection.execute("UPDATE analytics.stream_position SET epoch = 'before a restart'")
+    run_shard(settings, 0, lambda: settled(connection))
+    add(client, *(event() for _ in range(5)))
+    client.xtrim("analytics:events", maxlen=1, approximate=False)
+    drain(settings)
+    assert findings(connection) == [("restarted", "rewound", None), ("trimmed_unread", "went_on", 4)]
+    assert daily(connection) == {("anna", TODAY): (5, 0)}
+    assert books(connection) == (5, 5, 0, 0, 0)
+
+
+def settled(connection: Connection) -> bool:
+    """Whether there was a rewind, and the number of the last entry read is known again."""
+    row = connection.execute(
+        "SELECT epoch <> 'before a restart' AND ordinal IS NOT NULL FROM analytics.stream_position"
+    )
+    return row.fetchone() == (True,)
+
+
+def test_an_entry_below_the_position_is_found(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Ids that begin anew on the same server, and then pass the position: what landed below it is counted too."""
+    add(client, event(), event())
+    drain(settings)
+    client.xtrim("analytics:events", maxlen=0, approximate=False)
+    client.execute_command("XSETID", "analytics:events", "1-0")  # type: ignore[no-untyped-call]
+    client.xadd("analytics:events", event("boris"), id="2-0")
+    add(client, event("boris"))
+    drain(settings)
+    assert findings(connection) == [("went_back", "rewound", None)]
+    assert daily(connection) == {("anna", TODAY): (2, 0), ("boris", TODAY): (2, 0)}
 
 
 @pytest.mark.parametrize("sources", ['{"catalog": 1.5}', '{"catalog": "abc"}', '{"catalog": {}}', "[1]", "null", '"x"'])
