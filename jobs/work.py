@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Worker
 from rq.exceptions import StopRequested
@@ -132,10 +132,10 @@ class AnalyticsWorker(Worker):
         return HEARTBEAT_TTL_SECONDS
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """Say that the job lives. Redis away for a moment must not end the worker, and leave the horse alone."""
+        """Say that the job lives. Redis away or full for a moment must not end the worker and leave the horse alone."""
         try:
             super().maintain_heartbeats(job, execution)
-        except (RedisConnectionError, RedisTimeoutError) as error:
+        except (OutOfMemoryError, RedisConnectionError, RedisTimeoutError) as error:
             self.log.warning("Worker %s: missed a heartbeat: %s", self.name, error)
 
     def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **options: Any) -> None:

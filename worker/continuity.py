@@ -99,27 +99,26 @@ def judge(position: Position, facts: StreamFacts, entries_read: int, reached_end
         None when nothing is missing, else what is.
     """
     ordinal = position.ordinal
-    if facts.last_generated < position.last_id or (ordinal is not None and facts.entries_added < ordinal):
-        return Restarted("emptied" if facts.entries_added == 0 else "went_back")
     # Then all that is there is still to be read, and nothing of what was read is there.
     all_unread = facts.first is None or facts.first > position.last_id
-    missing = 0
-    if ordinal is not None and (all_unread or reached_end):
-        # Exact whoever deleted what: all that was ever added, less what had been read, less what can be read.
-        missing = facts.entries_added - ordinal - (facts.length if all_unread else entries_read)
-        if missing < 0:
-            return Restarted("went_back")  # more is there than was added since: it was emptied, and filled again
+    missing, replaced = 0, facts.last_generated < position.last_id
+    if ordinal is not None:
+        if all_unread or reached_end:
+            # Exact whoever deleted what: all that was ever added, less what had been read, less what can be read.
+            missing = facts.entries_added - ordinal - (facts.length if all_unread else entries_read)
+        # Trimming begins at the oldest entry, so the one read last can only have been deleted, or it never was there.
+        known = all_unread or facts.last_read_there or facts.max_deleted >= position.last_id
+        # More is there than was added since: it was emptied, and filled again.
+        replaced |= facts.entries_added < ordinal or missing < 0 or not known
+    if replaced:
+        return Restarted("emptied" if facts.entries_added == 0 else "went_back")
     if facts.epoch != position.epoch:
         return Restarted("restarted")
-    if ordinal is None:
-        trimmed = facts.first is None or facts.first > position.last_id.after
-        return Lost("trimmed_unread", None) if trimmed else None
-    if not (all_unread or facts.last_read_there or facts.max_deleted >= position.last_id):
-        # Trimming begins at the oldest entry, so the one read last can only have been deleted, or it never was there.
-        return Restarted("went_back")
-    if missing > 0:
+    if missing:
         trimmed = all_unread and facts.max_deleted <= position.last_id
         return Lost("trimmed_unread" if trimmed else "deleted_unread", missing)
+    if ordinal is None and (facts.first is None or facts.first > position.last_id.after):
+        return Lost("trimmed_unread", None)
     return None
 
 
@@ -131,9 +130,10 @@ def beginning(stream: str, facts: StreamFacts) -> Position:
 def mended(position: Position, verdict: Lost | Restarted, facts: StreamFacts, rewind_ms: int) -> Position:
     """Where reading goes on after a verdict.
 
-    After a loss where it was, or behind what is gone. After a restart back by `rewind_ms`, or before the oldest entry still there: the
-    entries in between were perhaps never seen, for a fail-over to a replica whose clock is behind lets new ids land
-    below the position. If the server is the same, the stream itself was replaced, and perhaps none of it was seen.
+    After a loss it is where it was, or behind what is gone. After a restart it goes back by `rewind_ms`, or before the
+    oldest entry still there: the entries in between were perhaps never seen, for a fail-over to a replica whose clock
+    is behind lets new ids land below the position. If the server is the same, the stream itself was replaced, and
+    perhaps none of it was seen.
     """
     if isinstance(verdict, Lost) and verdict.count is not None:
         return replace(position, ordinal=(position.ordinal or 0) + verdict.count)

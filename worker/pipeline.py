@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from worker import store
@@ -45,7 +45,7 @@ WAIT_MS = 250
 HALTED_S = 2.0
 """How often a halted shard looks whether its events have turned good."""
 
-TRIM_EVERY_S = 10.0
+TRIM_EVERY_S = 2.0
 SPECIALISTS_REMEMBERED = 200_000
 EPOCH = date(1970, 1, 1)
 
@@ -136,6 +136,8 @@ class Rollup:
         self.page_entries = FIRST_PAGE_ENTRIES
         self.must_stop: Callable[[], bool] = lambda: False
         self.trim_at = 0.0
+        self.continuous = False
+        """Whether the last read found the stream to be what the position says."""
 
     def _load_position(self) -> Position:
         stream = self.reader.key
@@ -155,6 +157,7 @@ class Rollup:
                 self._settle(in_flight)
                 in_flight = None
                 on_progress()
+                self._trim_when_due()
                 if self.reader.wait(self.position.last_id, WAIT_MS):
                     pause(self.settings.linger_ms / 1000, should_stop)
             batch = self._gather(in_flight)
@@ -178,6 +181,7 @@ class Rollup:
         while (room := self.settings.batch_entries - batch.entries) > 0 and batch.rejected_bytes < REJECTED_BYTES:
             page = self.reader.read(batch.after.last_id, min(self.page_entries, room))
             verdict = judge(batch.after, page.facts, len(page.entries), page.reached_end)
+            self.continuous = verdict is None
             if verdict is not None:
                 if not in_flight and not batch.entries:
                     self._heal(verdict, page)
@@ -282,13 +286,24 @@ class Rollup:
         committed = self._answer(in_flight)
         self.position = in_flight.batch.after
         self.report.committed(committed, str(self.position.last_id), time.perf_counter() - in_flight.sent_at)
+        self._trim_when_due()
+
+    def _trim_when_due(self) -> None:
         if time.monotonic() >= self.trim_at:
             self._trim()
 
     def _trim(self) -> None:
-        """Trim what is committed and old; at once again if there was something, for there may be more."""
-        trimmed = self.reader.trim(self.position.last_id, self.settings.stream_retention_ms)
+        """Trim what is committed and old; at once again if there was something, for there may be more.
+
+        When memory is short, what is committed goes at once: to take new events is the job, to keep old ones a comfort.
+        Not from a stream that may be another one, where entries below the position were perhaps never read.
+        """
+        certain = self.continuous and self.position.ordinal is not None
+        pressed = certain and self.reader.short_of_memory()
+        trimmed = self.reader.trim(self.position.last_id, 0 if pressed else self.settings.stream_retention_ms)
         self.trim_at = time.monotonic() + (0.0 if trimmed else TRIM_EVERY_S)
+        if pressed and trimmed:
+            log.warning("Redis is short of memory: trimmed before the retention", shard=self.shard, entries=trimmed)
 
     def _answer(self, in_flight: InFlight) -> Committed:
         while True:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from jobs.keeper import RollupKeeper
 from jobs.queue import enqueue_tick
 from worker.log import get_logger
+from worker.relief import Relief
 from worker.settings import Settings
 from worker.stop import StopSignal, pause
 from worker.stream import connect_redis
@@ -45,8 +46,15 @@ SCHEDULE = (
 class Scheduler:
     """Keeps a rollup for every shard, and puts in what the clock asks for."""
 
-    def __init__(self, connection: Redis, shards: int, schedule: Sequence[Scheduled] = SCHEDULE) -> None:
+    def __init__(
+        self,
+        connection: Redis,
+        shards: int,
+        schedule: Sequence[Scheduled] = SCHEDULE,
+        relief: Relief | None = None,
+    ) -> None:
         self._connection = connection
+        self._relief = relief
         self._keeper = RollupKeeper(connection, shards)
         self._schedule = schedule
         self._ticked: dict[str, datetime] = {}
@@ -58,6 +66,8 @@ class Scheduler:
             began = time.monotonic()
             period = LOOK_SECONDS
             try:
+                if self._relief:  # first, for what is done after it may need memory
+                    self._relief.look(should_stop)
                 self.run_once(datetime.now(UTC))
             except RedisError as error:
                 period = AWAY_SECONDS
@@ -101,6 +111,6 @@ def run_scheduler(settings: Settings) -> int:
     start_watch(settings)  # a thread, not a line of the schedule: a queue that is stuck must not silence it
     with connect_redis(settings) as connection:
         log.info("scheduler started", shards=settings.shards, lines=[line.name for line in SCHEDULE])
-        Scheduler(connection, settings.shards).run(stop)
+        Scheduler(connection, settings.shards, relief=Relief(connection, settings)).run(stop)
         log.info("scheduler stopped")
     return 0

@@ -83,7 +83,8 @@ class Settings(BaseSettings):
         validation_alias="ANALYTICS_STREAM_RETENTION_HOURS",
         ge=0,
         allow_inf_nan=False,
-        description="hours that committed entries stay in the stream, so that a restored database can read them again",
+        description="hours that committed entries stay in the stream, so that a restored database can read them again;"
+        " at least what a rewind goes back, and less while Redis is short of memory",
     )
     exclude_bots: bool = Field(
         True,

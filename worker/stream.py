@@ -17,6 +17,9 @@ from worker.settings import UNREADABLE, Settings, without_credentials
 
 Entry = tuple[bytes, Sequence[bytes]]
 
+SHORT_OF_MEMORY = 0.9
+"""Share of `maxmemory` from which on room for new events goes before keeping old ones."""
+
 SOCKET_TIMEOUT_S = 5.0
 """A blocking read must stay well below it, or the client gives up before the server answers."""
 
@@ -130,6 +133,11 @@ class StreamReader:
         with redis_errors(self._settings):
             return bool(self._client.xread({self.key: str(after)}, count=1, block=milliseconds))
 
+    def short_of_memory(self) -> bool:
+        """Whether Redis will soon refuse events."""
+        with redis_errors(self._settings):
+            return short_of_memory(self._client)
+
     def trim(self, committed: EntryId, retention_ms: int) -> int:
         """Drop entries that are committed and older than the retention before that; returns how many.
 
@@ -138,6 +146,17 @@ class StreamReader:
         oldest_kept = committed if retention_ms == 0 else EntryId(max(0, committed.ms - retention_ms), 0)
         with redis_errors(self._settings):
             return self._client.xtrim(self.key, minid=str(oldest_kept), approximate=True, limit=100_000)
+
+
+def short_of_memory(client: redis.Redis) -> bool:
+    """Whether Redis will soon refuse to take anything, or evict it; never without a `maxmemory`.
+
+    Raises:
+        RedisError: it is away.
+    """
+    memory = client.info("memory")
+    most = int(memory["maxmemory"])
+    return most > 0 and int(memory["used_memory"]) - int(memory["mem_not_counted_for_evict"]) > SHORT_OF_MEMORY * most
 
 
 @dataclass(frozen=True, slots=True)

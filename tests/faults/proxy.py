@@ -124,7 +124,7 @@ class Proxy:
     def __init__(self, server_url: str) -> None:
         """`server_url` is where the server is; `url` is the same by way of the proxy."""
         parts = urlsplit(server_url)
-        self._server = (parts.hostname or "127.0.0.1", parts.port or 0)
+        self._server = _address(server_url)
         self.port = free_port()
         self._listener = self._listening(self.port)
         userinfo = parts.netloc.rpartition("@")[0]
@@ -166,6 +166,10 @@ class Proxy:
     def accept(self) -> None:
         """Take connections again."""
         self._listener = self._listening(self.port)
+
+    def lead_to(self, server_url: str) -> None:
+        """Be a way to another server, for new connections."""
+        self._server = _address(server_url)
 
     def stall(self) -> None:
         """Swallow everything, as a network that has lost its way: connections stay, and nothing goes through."""
@@ -223,3 +227,8 @@ class Proxy:
             with self._lock:
                 self._connections.add(connection)
             connection.start()
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 0

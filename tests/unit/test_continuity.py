@@ -1,6 +1,6 @@
 """Stored facts against the stream's: what is missing in between?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import assume, given, settings
