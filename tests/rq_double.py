@@ -1,6 +1,7 @@
 """The worker's processes with a pipeline that only leaves traces in Redis: `rq_double.py work rollup` and so on.
 
-How a slice behaves is read from the key `fake:mode`: `raise` ends it with an error, `deaf` never asks whether to stop.
+How a slice behaves is read from the key `fake:mode`: `raise` ends it with an error, `deaf` never asks whether to stop,
+`quiet` writes nothing to Redis meanwhile.
 `DOUBLE` in the environment names a moment at which something happens that a test could not time from outside.
 """
 # ruff: noqa: PLC0415 - what imports the pipeline is imported after its replacement
@@ -36,7 +37,8 @@ def run_shard(
         if mode == b"raise":
             raise RuntimeError("a lasting error")
         while mode == b"deaf" or not should_stop():
-            redis.incr(f"fake:turns:{shard}")
+            if mode != b"quiet":
+                redis.incr(f"fake:turns:{shard}")
             time.sleep(0.05)
         redis.rpush("fake:trace", f"end {shard} {os.getpid()}")
     return {"counted": 0}

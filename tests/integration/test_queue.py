@@ -380,6 +380,22 @@ def test_a_killed_worker_and_horse_are_replaced_in_seconds(lab: Lab) -> None:
     assert lab.held("rollup-0") == 1
 
 
+def test_a_full_redis_ends_no_running_job(lab: Lab) -> None:
+    """A worker whose heartbeats Redis refuses, because its memory is full, goes on; for its job may make room."""
+    lab.redis.set("fake:mode", "quiet")
+    scheduler = lab.start("schedule")
+    worker = lab.start("work", "rollup")
+    lab.wait_for_begin(1)
+    kill(scheduler.pid)  # it would go to work by itself
+    lab.redis.config_set("maxmemory", 1)
+    try:
+        wait_for(lambda: worker.said("missed a heartbeat") or worker.process.poll() is not None)
+    finally:
+        lab.redis.config_set("maxmemory", 0)
+    assert worker.process.poll() is None
+    assert lab.traces("end") == []
+
+
 def test_a_horse_without_its_worker_ends(lab: Lab) -> None:
     """A work horse whose worker was killed ends its slice by itself, and the rollup goes on once, not twice."""
     lab.start("schedule")
