@@ -71,7 +71,7 @@ def told(what: str, seconds: float) -> None:
 
 
 def test_restarted_with_its_data(running: Stage) -> None:
-    """Redis is killed and comes back with everything: what it had taken in without being read counts, all else stays."""
+    """Redis is killed and comes back with everything: all that it had taken in counts."""
     running.redis.refuse()
     running.sender(seed=2).send(50)
     running.servers.redis.kill()
