@@ -66,8 +66,8 @@ class Server:
         self.histories += 1
 
     def set_last_id(self) -> None:
-        """XSETID to the least that Redis takes: the newest entry still there."""
-        self.stream.last_generated = max(self.stream.entries, default=BEGINNING)
+        """XSETID to the least that Redis takes: the newest entry still there, or deleted by XDEL."""
+        self.stream.last_generated = max(self.stream.max_deleted, *self.stream.entries, BEGINNING)
         self.histories += 1
 
     def turn_clock(self, by_ms: int) -> None:
