@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,10 +114,9 @@ class StreamReader:
             transaction.xrange(self.key, min=str(after), count=count + 1)  # what was read last is a fact as well
             info, about, entries = transaction.execute(raise_on_error=False)
             _refuse_errors(self.key, info, entries)
-        reached_end = len(entries) <= count
-        last_read_there = bool(entries) and entries[0][0].decode() == str(after)
-        entries = entries[1:] if last_read_there else entries[:count]
-        return Page(entries, replace(_facts(info, about), last_read_there=last_read_there), reached_end)
+        facts = _facts(info, about, entries, after)
+        unread = entries[1:] if facts.last_read_there else entries[:count]
+        return Page(unread, facts, reached_end=len(entries) <= count)
 
     def newest(self, count: int) -> Sequence[Entry]:
         """At most `count` of the newest entries, the newest first."""
@@ -184,11 +183,12 @@ def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Po
         transaction = client.pipeline(transaction=True)
         transaction.info("replication")
         transaction.xinfo_stream(key)
-        transaction.xrange(key, min=f"({after}", count=1)
+        transaction.xrange(key, min=str(after), count=2)
         transaction.time()
-        info, about, oldest, (seconds, microseconds) = transaction.execute(raise_on_error=False)
-        _refuse_errors(key, info, oldest)
-    facts = _facts(info, about)
+        info, about, entries, (seconds, microseconds) = transaction.execute(raise_on_error=False)
+        _refuse_errors(key, info, entries)
+    facts = _facts(info, about, entries, after)
+    oldest = entries[1:] if facts.last_read_there else entries
     now = seconds + microseconds / 1e6
     if not oldest:
         return Backlog(0, None, facts, now)
@@ -205,7 +205,10 @@ def _refuse_errors(key: str, *answers: object) -> None:
             raise answer
 
 
-def _facts(info: dict[str, Any], about: dict[str, Any] | Exception) -> StreamFacts:
+def _facts(
+    info: dict[str, Any], about: dict[str, Any] | Exception, entries: Sequence[Entry], last_read: EntryId
+) -> StreamFacts:
+    """The facts; `entries` are those from the one read last on, if that is still there."""
     epoch = str(info["master_replid"])
     if isinstance(about, Exception):  # no such key: nothing was ever added, or all of it is gone
         return StreamFacts(epoch)
@@ -217,6 +220,7 @@ def _facts(info: dict[str, Any], about: dict[str, Any] | Exception) -> StreamFac
         _id(about["last-generated-id"]),
         _id(first[0]) if first else None,
         _id(about["max-deleted-entry-id"]),
+        last_read_there=bool(entries) and _id(entries[0][0]) == last_read,
     )
 
 

@@ -253,7 +253,9 @@ def backlog(
     entries: int | None = 0, oldest_age_s: float | None = None, *, added: int = 100, last_ms: float = NOW * 1000
 ) -> Backlog:
     last = EntryId(int(last_ms), 0)
-    return Backlog(entries, oldest_age_s, StreamFacts("epoch", added, added, last, EntryId(1, 0)), NOW)
+    return Backlog(
+        entries, oldest_age_s, StreamFacts("epoch", added, added, last, EntryId(1, 0), last_read_there=True), NOW
+    )
 
 
 def position(ordinal: int | None = 100, epoch: str = "epoch", last_ms: float = NOW * 1000) -> Position:

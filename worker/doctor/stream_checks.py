@@ -79,7 +79,8 @@ def _position(stand: Stand) -> Check:
         return error("positions", f"{stand.stream} is halted: {stand.halted_because}", advice)
     verdict = judge(position, backlog.facts, 0, reached_end=backlog.oldest_age_s is None)
     if isinstance(verdict, Lost):
-        found = f"{stand.stream}: {verdict.count:,} entries are gone that were not read"
+        how_many = "entries" if verdict.count is None else f"{verdict.count:,} entries"
+        found = f"{stand.stream}: {how_many} are gone that were not read"
         return error("positions", found, "nobody but the worker may trim or delete; once it runs, it records the loss")
     if verdict:
         found = f"{stand.stream} is not the stream that was read before: {verdict.verdict}"
