@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import psutil
@@ -18,7 +19,7 @@ import redis
 
 from tests.faults.proxy import Proxy
 from tests.faults.truth import Sender, Truth, Verdict, judge, until
-from tests.support import SITE, TOP, add_specialists, environment, settings_for
+from tests.support import SITE, TOP, WORKER_ROLE, add_specialists, environment, settings_for, url_of
 from worker.embedded import NOTHING, Servers, embedded
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
@@ -96,7 +97,7 @@ class Stage:
     postgres: Proxy
     redis: Proxy
     settings: Settings
-    """The worker's: both servers by way of their proxies."""
+    """The worker's: both servers by way of their proxies, and PostgreSQL in its own role."""
     direct: Settings
     """The test's own."""
     folder: Path
@@ -232,11 +233,13 @@ def stage(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics-faults-")))
         with psycopg.connect(servers.database_url, autocommit=True) as connection:
             connection.execute(SITE)
+            password = token_hex(16)
+            connection.execute(f"CREATE ROLE {WORKER_ROLE} LOGIN PASSWORD '{password}'".encode())
             migrate(connection, migrations())
             add_specialists(connection, SPECIALISTS)
         postgres = stack.enter_context(Proxy(servers.database_url))
         redis_ = stack.enter_context(Proxy(servers.redis_url))
-        settings = settings_for(postgres.url, redis_.url, **variables)
+        settings = settings_for(url_of(postgres.url, WORKER_ROLE, password), redis_.url, **variables)
         direct = settings_for(servers.database_url, servers.redis_url, **variables)
         ready = Stage(servers, postgres, redis_, settings, direct, folder, Truth(settings))
         stack.callback(_end, ready)
