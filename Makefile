@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Three processes of tests, each with servers of its own: most tests wait for most of their time.
+SIDE_BY_SIDE ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types compat bench chaos sql lock clean
@@ -13,7 +15,7 @@ demo: .venv/.installed ## the whole product on this machine: embedded servers, w
 	.venv/bin/python -m worker demo $(ARGS)
 
 test: lint types ## everything that must hold: lint, types, tests
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 lint: .venv/.installed ## style, formatting, and the direction of imports
 	.venv/bin/ruff check

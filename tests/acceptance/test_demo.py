@@ -192,23 +192,26 @@ def test_keep(start: Callable[..., Demo], folder: Path) -> None:
 
 
 def test_borrowed_servers(
-    start: Callable[..., Demo], settings: Settings, connection: Connection, client: redis.Redis
+    start: Callable[..., Demo], settings: Settings, database: str, connection: Connection, client: redis.Redis
 ) -> None:
     """Servers that the environment names are used if they are empty, and else refused; nothing in them is dropped."""
-    code, output = start(events=500, **environment(settings)).end()
+    borrowed = environment(settings) | {"DATABASE_URL": database}
+    code, output = start(events=500, **borrowed).end()
     assert code == 0, output
     before = connection.execute('SELECT count(*) FROM "SpecialistAnalyticsDaily"').fetchone()
     assert client.xlen("analytics:events") == 500
     for empty in ((), (client,)):
         for emptied in empty:
             emptied.flushdb()
-        code, output = start(**environment(settings)).end()
+        code, output = start(**borrowed).end()
         assert (code, output.count("\n")) == (2, 3)
         assert "error DATABASE_URL and REDIS_URL name servers of your own" in output
     assert connection.execute('SELECT count(*) FROM "SpecialistAnalyticsDaily"').fetchone() == before
 
 
-def test_a_wrong_number_is_found(start: Callable[..., Demo], settings: Settings, connection: Connection) -> None:
+def test_a_wrong_number_is_found(
+    start: Callable[..., Demo], settings: Settings, database: str, connection: Connection
+) -> None:
     """If one number in the daily table is wrong, it is named and the exit code is 1."""
     connection.execute(
         """
@@ -222,7 +225,7 @@ def test_a_wrong_number_is_found(start: Callable[..., Demo], settings: Settings,
             FOR EACH ROW WHEN (NEW."sources" ->> 'other' = '1') EXECUTE FUNCTION one_too_many()
         """
     )
-    code, output = start(events=500, **environment(settings)).end()
+    code, output = start(events=500, **environment(settings) | {"DATABASE_URL": database}).end()
     assert code == 1, output
     assert "✗ " in output
     assert "by the straight count" in output
