@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.faults import FAULTS, Group
+from tests.chaos.faults import FAULTS, LONG_CUT, Group
 from tests.chaos.storm import FLOWING_SECONDS, SEVERAL, Outcome, storm
 
 WIDTH = 120
@@ -53,7 +53,7 @@ def _table(outcome: Outcome) -> Table:
     )
     for column in ("times", "alone", "median", "most", "target"):
         table.add_column(column, justify="right")
-    lines = [(fault.kind, f"{outcome.struck[fault.kind]}", f"≤ {fault.within_s:g}") for fault in FAULTS]
+    lines = [(fault.kind, f"{outcome.struck[fault.kind]}", f"≤ {fault.within_s:g}") for fault in (*FAULTS, LONG_CUT)]
     for kind, times, target in (*lines, (SEVERAL, "", "")):
         median, most = outcome.median_and_most(kind)
         table.add_row(kind, times, str(len(outcome.recoveries.get(kind, ()))), _seconds(median), _seconds(most), target)

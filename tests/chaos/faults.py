@@ -16,6 +16,7 @@ from tests.faults.stage import Program, Stage, killed
 from worker.embedded import EmbeddedServer
 
 MOMENT_SECONDS = 3.0  # for a commit or a trimming to come along
+LONG_CUT_SECONDS = 30.0  # several times what anybody waits for an answer
 
 
 class Group(StrEnum):
@@ -128,6 +129,13 @@ def _refused(stage: Stage, chance: Random) -> int:
     return 1
 
 
+def _redis_stalled(stage: Stage, _: Random) -> int:
+    stage.redis.stall()
+    time.sleep(LONG_CUT_SECONDS)
+    stage.redis.flow()
+    return 1
+
+
 def _restarted(server: EmbeddedServer, chance: Random, *, kill: bool) -> int:
     (server.kill if kill else server.stop)()
     time.sleep(chance.uniform(0.0, 2.0))
@@ -155,6 +163,9 @@ FAULTS = (
     Fault("Redis stopped", Group.SERVER, lambda at, how: _restarted(at.servers.redis, how, kill=False), 1, 2.0),
     Fault("Redis killed", Group.SERVER, lambda at, how: _restarted(at.servers.redis, how, kill=True), 1, 2.0),
 )
+
+LONG_CUT = Fault("Redis cut off for 30 s", Group.CONNECTION, _redis_stalled, 1, 2.0)
+"""Once in a run, and not in a short one."""
 
 
 def deck(chance: Random) -> list[Fault]:

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import redis
 
-from tests.chaos.faults import Fault, Group, deck
+from tests.chaos.faults import LONG_CUT, Fault, Group, deck
 from tests.faults.stage import Stage, stage
 from tests.faults.truth import Verdict
 
@@ -25,6 +25,7 @@ SETTINGS = {
     "ANALYTICS_LOG_LEVEL": "WARNING",
 }
 SEVERAL = "several of them at once"
+LONG_MINUTES = 3.0
 PUSHED_AT_ONCE = 200
 LOOK_SECONDS = 0.02
 FLOWING_SECONDS = 0.3
@@ -106,6 +107,7 @@ class Storm:
         self._stage = stage
         self._chance = Random(seed)
         self._events = events
+        self._minutes = minutes
         self._rate = events / (60 * minutes)
         self._say = say
         self._sender = stage.sender(seed)
@@ -126,7 +128,7 @@ class Storm:
         self._sending.start()
         pulse = Pulse(self._stage)
         self._wait_until_it_flows(pulse)
-        cards: list[Fault] = []
+        cards = [LONG_CUT] if self._minutes >= LONG_MINUTES else []
         while self._sending.is_alive():
             cards = cards or deck(self._chance)
             several = 1 if self._chance.random() < 0.6 else self._chance.randint(2, 4)
