@@ -26,7 +26,9 @@ from worker.log import get_logger
 
 ROLLUP = "rollup"
 OPS = "ops"
-FUNCTIONS = frozenset({"jobs.rollup.rollup", "jobs.maintenance.partitions"})
+FUNCTIONS = frozenset(
+    {"jobs.rollup.rollup", "jobs.maintenance.partitions", "jobs.outcomes.open_days", "jobs.outcomes.last_days"}
+)
 JOB_SECONDS = 180
 JOB_BYTES = 1_048_576
 """Most bytes of a job's hash, unpacked: a kilobyte that was packed on purpose unpacks to a megabyte."""

@@ -49,9 +49,20 @@ def make_partitions_ahead(settings: Settings) -> dict[str, int]:
     return {"made": 0}
 
 
-def replace(name: str, function: Callable[..., Any]) -> None:
+def refresh_open_days(settings: Settings) -> dict[str, int]:
+    trace(settings, "open_days", os.getpid()).close()
+    return {"rows": 0}
+
+
+def refresh_last_days(settings: Settings) -> dict[str, int]:
+    trace(settings, "last_days", os.getpid()).close()
+    return {"rows": 0}
+
+
+def replace(name: str, *functions: Callable[..., Any]) -> None:
     fake = ModuleType(name)
-    setattr(fake, function.__name__, function)
+    for function in functions:
+        setattr(fake, function.__name__, function)
     sys.modules[name] = fake
 
 
@@ -91,6 +102,7 @@ def prepare(moment: str) -> None:
 def main(arguments: list[str]) -> int:
     replace("worker.pipeline", run_shard)
     replace("worker.maintenance", make_partitions_ahead)
+    replace("worker.outcomes", refresh_open_days, refresh_last_days)
     from jobs.work import run_worker
     from worker.scheduler import run_scheduler
 

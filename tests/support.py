@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +32,31 @@ CREATE TABLE "SpecialistProfile" (
 )
 """
 """The least of the site: what must be there before our first migration, as `tests/prisma/schema.prisma` has it."""
+
+SITE_OUTCOMES = """
+CREATE TABLE "ConsultationRequest" (
+    "id" TEXT NOT NULL,
+    "specialistProfileId" TEXT,
+    "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+
+    CONSTRAINT "ConsultationRequest_pkey" PRIMARY KEY ("id")
+);
+CREATE TABLE "Order" (
+    "id" TEXT NOT NULL,
+    "specialistProfileId" TEXT,
+    "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+
+    CONSTRAINT "Order_pkey" PRIMARY KEY ("id")
+);
+CREATE TABLE "Review" (
+    "id" TEXT NOT NULL,
+    "specialistId" TEXT,
+    "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+
+    CONSTRAINT "Review_pkey" PRIMARY KEY ("id")
+);
+"""
+"""The site's tables of outcomes, each by its own statement."""
 
 WORKER_ROLE = "analytics_worker"
 
@@ -146,3 +172,20 @@ def run_postgres_program(program: str, database_url: str, *arguments: str) -> tu
 def add_specialists(connection: Connection, ids: Collection[str]) -> None:
     """Let the site have these specialists."""
     connection.execute('INSERT INTO "SpecialistProfile" ("id") SELECT unnest(%s::text[])', [list(ids)])
+
+
+def site_creates(connection: Connection, *tables: str) -> None:
+    """Let the site have these tables of `SITE_OUTCOMES`."""
+    for statement in SITE_OUTCOMES.split(";")[:-1]:
+        if any(f'CREATE TABLE "{table}"' in statement for table in tables):
+            connection.execute(statement.encode())
+
+
+def add_outcomes(connection: Connection, table: str, specialist: str, *moments: datetime) -> None:
+    """Let the site have one row of the table for each of the moments (with their zones)."""
+    column = "specialistId" if table == "Review" else "specialistProfileId"
+    connection.execute(
+        f"""INSERT INTO "{table}" ("id", "{column}", "createdAt")
+            SELECT gen_random_uuid()::text, %s, at AT TIME ZONE 'UTC' FROM unnest(%s::timestamptz[]) AS at""".encode(),
+        [specialist, list(moments)],
+    )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from worker.errors import AnalyticsError
 from worker.observe import POSTGRESQL, REDIS, Finding, Observation
 from worker.settings import Settings
-from worker.status import Books, ShardStatus
+from worker.status import Books, Outcomes, ShardStatus
 
 PENDING_S = 15.0
 """Seconds that something must hold before it is an alert: a server that is restarted is not worth a message."""
@@ -32,6 +32,7 @@ ALERTS: Mapping[str, str] = MappingProxyType(
         "silence": "for `ANALYTICS_ALERT_SILENCE_MINUTES` no event came into any stream",
         "dead_letters": "of an hour's entries (at least 50) more than `ANALYTICS_ALERT_DEAD_SHARE` were dead letters",
         "halted": "a shard has halted because most of its events are bad",
+        "stale_outcomes": "requests, orders and reviews were last counted `ANALYTICS_ALERT_OUTCOMES_MINUTES` ago",
         "lost_entries": "within 15 minutes entries were lost, or a stream was found restarted, emptied or put back",
     }
 )
@@ -86,6 +87,7 @@ def judge(seen: Observation, last_hour: Tally, settings: Settings) -> Judgement:
     if seen.records is not None:
         judged["halted"] = _halted(seen.records.books)
         judged["lost_entries"] = _lost(seen.records.findings)
+        judged["stale_outcomes"] = _stale_outcomes(seen.records.outcomes, settings.alert_outcomes_minutes)
         judged["dead_letters"] = _dead_letters(last_hour, settings.alert_dead_share)
     if seen.shards is not None:
         judged["lag"] = _lag(seen.shards, settings.alert_lag_seconds)
@@ -114,6 +116,16 @@ def _lost(findings: Sequence[Finding]) -> Alert | None:
     if any(finding.verdict in ("restarted", "went_back", "emptied") for finding in recent):
         text += "; what Redis lost when it was restarted or put back cannot be known: reading went back instead"
     return Alert("lost_entries", text, lost, 0)
+
+
+def _stale_outcomes(outcomes: Outcomes, most_minutes: float) -> Alert | None:
+    if not most_minutes or outcomes.refreshed_s_ago <= most_minutes * 60:
+        return None
+    text = (
+        f"requests, orders and reviews of today were last counted {duration(outcomes.refreshed_s_ago)} ago: "
+        "see the log of the ops worker"
+    )
+    return Alert("stale_outcomes", text, outcomes.refreshed_s_ago, most_minutes * 60)
 
 
 def _dead_letters(last_hour: Tally, most: float) -> Alert | None:

@@ -258,6 +258,17 @@ def recompute(
 
 
 @app.command()
+def outcomes(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+) -> None:
+    """Count the requests, orders and reviews of whole days anew from the site's tables."""
+    from worker.outcomes import run_outcomes
+
+    raise typer.Exit(run_outcomes(_settings(), first.date(), last.date()))
+
+
+@app.command()
 def demo(
     file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
     events: Annotated[int, typer.Option(min=1, help="How many events the synthetic day has.")] = 50_000,

@@ -54,6 +54,7 @@ def migrate(connection: Connection, known: list[Migration]) -> list[str]:
         missing = [migration for migration in known if migration.name not in applied]
         for migration in missing:
             _apply(connection, migration)
+        connection.execute(query("create_outcome_view"))
         connection.execute(query("grant_worker_rights"))
     return [migration.name for migration in missing]
 
@@ -99,6 +100,7 @@ def production_script(known: list[Migration]) -> str:
         _template("apply_to_production")
         .replace("{{begin}}", query("begin_migrations").decode().rstrip())
         .replace("{{migrations}}", "".join(steps).rstrip())
+        .replace("{{outcome_view}}", query("create_outcome_view").decode().rstrip())
         .replace("{{grants}}", query("grant_worker_rights").decode().rstrip())
     )
 

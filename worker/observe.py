@@ -11,7 +11,16 @@ from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.queries import query
 from worker.settings import Settings
-from worker.status import Books, OpenAlert, ShardStatus, read_books, read_open_alerts, read_shards
+from worker.status import (
+    Books,
+    OpenAlert,
+    Outcomes,
+    ShardStatus,
+    read_books,
+    read_open_alerts,
+    read_outcomes,
+    read_shards,
+)
 from worker.store import Connection, connect_postgres, postgres_errors
 from worker.stream import connect_redis, redis_errors
 
@@ -40,6 +49,7 @@ class Records:
     books: Mapping[str, Books]
     findings: Sequence[Finding]
     alerts: Sequence[OpenAlert]
+    outcomes: Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +102,4 @@ def read_records(connection: Connection) -> Records:
     """The books, what was found wrong, and the alerts."""
     with postgres_errors(), connection.cursor(row_factory=class_row(Finding)) as cursor:
         findings = cursor.execute(query("list_findings"), {"recent_s": RECENT_S}).fetchall()
-    return Records(read_books(connection), findings, read_open_alerts(connection))
+    return Records(read_books(connection), findings, read_open_alerts(connection), read_outcomes(connection))

@@ -1,14 +1,16 @@
-"""Assign the views of whole days anew, by the formula baseline + ledger; or only show what that would change."""
+"""Assign whole days anew: views by the formula baseline + ledger, then outcomes; or show which views would change."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, scalar_row
 from rich.console import Console
 from rich.table import Table
 
+from worker.days import days_between
 from worker.errors import Conflict, Stop
+from worker.outcomes import refresh_outcomes
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors
@@ -40,26 +42,19 @@ class Recomputed(NamedTuple):
     """What a recompute of one day changed."""
 
     rows: int
+    """With other views than before."""
     profile_views: int
     """More than before; negative if fewer."""
     contact_views: int
-
-
-def days_between(first: date, last: date) -> list[date]:
-    """Both, and all between.
-
-    Raises:
-        Stop: they are the wrong way round.
-    """
-    if last < first:
-        raise Stop(f"the last day, {last}, comes before the first, {first}: turn --from and --to round")
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    outcome_rows: int = 0
+    """With other outcomes than before; those of all specialists, also where only one was asked for."""
 
 
 def recompute_days(
     connection: Connection, first: date, last: date, time_zone: str, specialist: str | None = None
 ) -> Iterator[tuple[date, Recomputed]]:
-    """Assign the views of each day, in a transaction of its own: live counting waits for one day's work at most.
+    """Assign the views of each day, in a transaction of its own: live counting waits for one day's work at most. Then
+    the day's outcomes, in another one, for which nobody has to wait.
 
     Args:
         connection: in autocommit mode.
@@ -74,7 +69,8 @@ def recompute_days(
         Retry: the server is away.
     """
     for day in days_between(first, last):
-        yield day, _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
+        views = _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
+        yield day, views._replace(outcome_rows=refresh_outcomes(connection, day, time_zone))
 
 
 def _recompute_day(connection: Connection, which: dict[str, Any]) -> Recomputed:
@@ -147,9 +143,15 @@ def run_recompute(settings: Settings, first: date, last: date, specialist: str |
             console.print(_difference(wrong))
             return 1 if wrong else 0
         for day, recomputed in recompute_days(connection, first, last, settings.time_zone, specialist):
-            changed = f"profile views {recomputed.profile_views:+,}, contact views {recomputed.contact_views:+,}"
-            console.print(f"{day}  {recomputed.rows:,} rows changed: {changed}" if recomputed.rows else f"{day}  right")
+            console.print(f"{day}  {_what_changed(recomputed)}")
     return 0
+
+
+def _what_changed(recomputed: Recomputed) -> str:
+    views = f"profile views {recomputed.profile_views:+,}, contact views {recomputed.contact_views:+,}"
+    changes = [f"{recomputed.rows:,} rows changed: {views}"] if recomputed.rows else []
+    changes += [f"outcomes of {recomputed.outcome_rows:,} rows changed"] if recomputed.outcome_rows else []
+    return "; ".join(changes) or "right"
 
 
 def _difference(wrong: list[tuple[date, WrongRow]]) -> Table | str:

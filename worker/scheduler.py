@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
+from croniter import croniter
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -25,21 +27,34 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A line of the schedule. Ticks are whole multiples of `every` since 1970, so all schedulers mean the same ones."""
+    """A line of the schedule. Ticks are moments of the clock on the wall, so all schedulers mean the same ones."""
 
     name: str
-    every: int  # seconds
+    cron: str
+    """Minute, hour, day of the month, month, day of the week: in the zone that divides the days."""
     function: str
     purpose: str
 
-    def latest_tick(self, now: datetime) -> datetime:
-        """The tick that is due at `now`; those missed before it are not made up for."""
-        seconds = int(now.timestamp())
-        return datetime.fromtimestamp(seconds - seconds % self.every, UTC)
+    def latest_tick(self, now: datetime, zone: tzinfo) -> datetime:
+        """The tick that is due at `now`, in UTC; those missed before it are not made up for."""
+        return self._ticks(now, zone).get_prev(datetime).astimezone(UTC)
+
+    def period(self, tick: datetime, zone: tzinfo) -> timedelta:
+        """From a tick to the next one."""
+        return self._ticks(tick, zone).get_next(datetime).astimezone(UTC) - tick
+
+    def _ticks(self, moment: datetime, zone: tzinfo) -> croniter:
+        # A tick at the very moment is one of those before. Sums are made in UTC: Python's ignore that clocks are set.
+        after = moment.astimezone(UTC) + timedelta(microseconds=1)
+        return croniter(self.cron, after.astimezone(zone))
 
 
 SCHEDULE = (
-    Scheduled("partitions", 3600, "jobs.maintenance.partitions", "make the ledger's partitions of the days to come"),
+    Scheduled(
+        "partitions", "0 * * * *", "jobs.maintenance.partitions", "make the ledger's partitions of the days to come"
+    ),
+    Scheduled("outcomes", "* * * * *", "jobs.outcomes.open_days", "count the outcomes of today and yesterday"),
+    Scheduled("outcomes-nightly", "10 3 * * *", "jobs.outcomes.last_days", "count the outcomes of the last days"),
 )
 
 
@@ -50,14 +65,16 @@ class Scheduler:
         self,
         connection: Redis,
         shards: int,
+        zone: tzinfo = UTC,
         schedule: Sequence[Scheduled] = SCHEDULE,
         relief: Relief | None = None,
     ) -> None:
         self._connection = connection
+        self._zone = zone
         self._relief = relief
         self._keeper = RollupKeeper(connection, shards)
         self._schedule = schedule
-        self._ticked: dict[str, datetime] = {}
+        self._ticked: dict[str, tuple[datetime, datetime]] = {}  # the tick that was put in, and the next one
         self._redis_away = False
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -88,20 +105,24 @@ class Scheduler:
         """
         self._keeper.look()
         for line in self._schedule:
-            tick = line.latest_tick(now)
-            if tick == self._ticked.get(line.name):
-                continue
+            if line.name in self._ticked:
+                last, due = self._ticked[line.name]
+                if last <= now < due:
+                    continue
+            tick = line.latest_tick(now, self._zone)
+            period = line.period(tick, self._zone)
             # Twice the period: a scheduler that starts now must still find the id of this tick's job taken.
-            if enqueue_tick(self._connection, line.name, line.function, tick, keep=2 * line.every):
+            keep = round(2 * period.total_seconds())
+            if enqueue_tick(self._connection, line.name, line.function, tick, keep=keep):
                 log.debug("tick enqueued", line=line.name, tick=tick.isoformat())
-            self._ticked[line.name] = tick
+            self._ticked[line.name] = tick, tick + period
 
 
 def run_scheduler(settings: Settings) -> int:
     """Schedule until SIGTERM or SIGINT.
 
     Args:
-        settings: where Redis is, and how many shards there are.
+        settings: where Redis is, how many shards there are, and in which zone the clock hangs.
 
     Returns:
         The exit code, 0.
@@ -111,6 +132,7 @@ def run_scheduler(settings: Settings) -> int:
     start_watch(settings)  # a thread, not a line of the schedule: a queue that is stuck must not silence it
     with connect_redis(settings) as connection:
         log.info("scheduler started", shards=settings.shards, lines=[line.name for line in SCHEDULE])
-        Scheduler(connection, settings.shards, relief=Relief(connection, settings)).run(stop)
+        zone = ZoneInfo(settings.time_zone)
+        Scheduler(connection, settings.shards, zone, relief=Relief(connection, settings)).run(stop)
         log.info("scheduler stopped")
     return 0

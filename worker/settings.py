@@ -78,6 +78,13 @@ class Settings(BaseSettings):
         le=36_500,
         description="days that single events are kept, and how old an event may be; 0 keeps all and accepts any age",
     )
+    outcome_days: int = Field(
+        7,
+        validation_alias="ANALYTICS_OUTCOME_DAYS",
+        ge=1,
+        le=60,
+        description="past days whose outcomes are counted anew each night, for what came late or was taken back",
+    )
     stream_retention_hours: float = Field(
         24.0,
         validation_alias="ANALYTICS_STREAM_RETENTION_HOURS",
@@ -162,6 +169,13 @@ class Settings(BaseSettings):
         le=1,
         allow_inf_nan=False,
         description="share of dead letters among an hour's entries above which there is an alert; 1 never",
+    )
+    alert_outcomes_minutes: float = Field(
+        15.0,
+        validation_alias="ANALYTICS_ALERT_OUTCOMES_MINUTES",
+        ge=0,
+        allow_inf_nan=False,
+        description="minutes after which outcomes that were not counted again are an alert; 0 never",
     )
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         "INFO", validation_alias="ANALYTICS_LOG_LEVEL", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"

@@ -77,6 +77,15 @@ class OpenAlert(NamedTuple):
     text: str
 
 
+class Outcomes(NamedTuple):
+    """When requests, orders and reviews of today and yesterday were last counted."""
+
+    refreshed_at: datetime
+    refreshed_s_ago: float
+    missing_tables: list[str]
+    """Tables that the site does not have: these outcomes count as 0."""
+
+
 class ContinuityEvent(NamedTuple):
     """Something that was found wrong with a stream."""
 
@@ -95,6 +104,7 @@ class Status:
     dead_letters: Sequence[DeadLetters]
     continuity: Sequence[ContinuityEvent]
     alerts: Sequence[OpenAlert]
+    outcomes: Outcomes
 
 
 def read_status(settings: Settings, connection: Connection, client: redis.Redis, sample_s: float = SAMPLE_S) -> Status:
@@ -113,7 +123,7 @@ def read_status(settings: Settings, connection: Connection, client: redis.Redis,
     dead = read_dead_letters(connection)
     with postgres_errors():
         found = connection.cursor(row_factory=class_row(ContinuityEvent)).execute(query("list_continuity_events"))
-        return Status(shards, dead, found.fetchall(), read_open_alerts(connection))
+        return Status(shards, dead, found.fetchall(), read_open_alerts(connection), read_outcomes(connection))
 
 
 def read_books(connection: Connection) -> dict[str, Books]:
@@ -145,6 +155,14 @@ def read_open_alerts(connection: Connection) -> list[OpenAlert]:
     """The alerts that are not over."""
     with postgres_errors(), connection.cursor(row_factory=class_row(OpenAlert)) as cursor:
         return cursor.execute(query("list_open_alerts")).fetchall()
+
+
+def read_outcomes(connection: Connection) -> Outcomes:
+    """How old the outcomes are."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Outcomes)) as cursor:
+        outcomes = cursor.execute(query("load_outcome_refresh")).fetchone()
+    assert outcomes is not None  # the migration has made the row
+    return outcomes
 
 
 def read_shards(

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
 from worker.settings import Settings, without_credentials
-from worker.status import Books, ShardStatus, Status, read_status
+from worker.status import Books, Outcomes, ShardStatus, Status, read_status
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
 
@@ -67,6 +67,7 @@ def _document(status: Status, jobs: JobsView) -> dict[str, Any]:
         "dead_letters": {dead.reason: dead.letters for dead in status.dead_letters},
         "continuity": [event._asdict() for event in status.continuity],
         "alerts": [alert._asdict() for alert in status.alerts],
+        "outcomes": status.outcomes._asdict(),
         "jobs": asdict(jobs),
     }
 
@@ -84,6 +85,7 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
         parts.append(_dead_letters_table(status))
     if status.continuity:
         parts.append(_continuity_table(status))
+    parts.append(_outcomes(status.outcomes))
     parts.append(_queues_table(jobs))
     if jobs.workers:
         parts.append(_workers_table(jobs))
@@ -113,6 +115,12 @@ def _dead_letters_table(status: Status) -> Table:
 def _continuity_table(status: Status) -> Table:
     rows = [(_utc(event.happened_at), *event[1:]) for event in status.continuity]
     return _table("Found wrong with the streams", ("when, UTC", "stream", "finding", "action", "lost"), rows)
+
+
+def _outcomes(outcomes: Outcomes) -> Text:
+    counted = f"requests, orders and reviews were last counted {outcomes.refreshed_s_ago:,.0f} s ago"
+    missing = f"; the site has no {', '.join(outcomes.missing_tables)}: 0" if outcomes.missing_tables else ""
+    return Text(counted + missing)
 
 
 def _queues_table(jobs: JobsView) -> Table:

@@ -11,6 +11,10 @@ BEGIN
 $begin$;
 {{migrations}}
 
+    EXECUTE $outcome_view$
+{{outcome_view}}
+$outcome_view$;
+
     EXECUTE $grants$
 {{grants}}
 $grants$;

@@ -44,6 +44,7 @@ def test_json(counted: Settings) -> None:
     assert document["dead_letters"] == {"unknown_type": 1}
     assert [queue["name"] for queue in document["jobs"]["queues"]] == ["rollup", "ops"]
     assert document["jobs"]["workers"] == []
+    assert 0 <= document["outcomes"]["refreshed_s_ago"] < 3600
 
 
 def test_tables(counted: Settings) -> None:

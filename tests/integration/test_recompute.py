@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.support import add_specialists, run_worker
+from tests.support import SITE_OUTCOMES, add_outcomes, add_specialists, run_worker
 from worker.batch import Batch
 from worker.continuity import EntryId, Position
 from worker.errors import Stop
@@ -99,6 +99,10 @@ def test_what_is_right_is_not_written(connection: Connection) -> None:
 def test_views_that_should_not_be(connection: Connection) -> None:
     """A row without any view becomes 0 and stays, with its outcomes and the rates that follow from them."""
     count(connection, view())
+    connection.execute(SITE_OUTCOMES.encode())
+    migrate(connection, migrations())
+    add_outcomes(connection, "ConsultationRequest", "boris", NOON, NOON, NOON)
+    add_outcomes(connection, "Order", "boris", NOON, NOON)
     connection.execute(
         'INSERT INTO "SpecialistAnalyticsDaily" (id, "specialistId", date, "profileViews", "contactViews",'
         """ "consultationRequests", orders, "updatedAt") VALUES ('x', 'boris', %s, 5, 4, 3, 2, now())""",

@@ -2,16 +2,17 @@
 # ruff: noqa: F811 - the fixtures are imported
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis.exceptions import RedisError
 
 from jobs.queue import OPS, AnalyticsQueue
 from tests.rq_fixtures import Lab, lab, redis_alone, wait_for  # noqa: F401
-from worker.scheduler import Scheduled, Scheduler
+from worker.scheduler import SCHEDULE, Scheduled, Scheduler
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-EVERY_MINUTE = (Scheduled("minute", 60, "jobs.maintenance.partitions", "for the test"),)
+EVERY_MINUTE = (Scheduled("minute", "* * * * *", "jobs.maintenance.partitions", "for the test"),)
 
 
 def ticks(lab: Lab) -> list[str]:
@@ -20,7 +21,7 @@ def ticks(lab: Lab) -> list[str]:
 
 def test_a_tick_is_put_in_once(lab: Lab) -> None:
     """However often and by however many schedulers the clock is read, a tick is one job."""
-    schedulers = [Scheduler(lab.redis, 1, EVERY_MINUTE) for _ in range(3)]
+    schedulers = [Scheduler(lab.redis, 1, schedule=EVERY_MINUTE) for _ in range(3)]
     for second in range(0, 180, 10):
         for scheduler in schedulers:
             scheduler.run_once(NOON + timedelta(seconds=second))
@@ -29,15 +30,25 @@ def test_a_tick_is_put_in_once(lab: Lab) -> None:
 
 def test_of_missed_ticks_the_last_is_made_up_for(lab: Lab) -> None:
     """A scheduler that starts late, or slept, puts in the latest tick and none before it."""
-    scheduler = Scheduler(lab.redis, 1, EVERY_MINUTE)
+    scheduler = Scheduler(lab.redis, 1, schedule=EVERY_MINUTE)
     scheduler.run_once(NOON + timedelta(seconds=59))
     scheduler.run_once(NOON + timedelta(minutes=10, seconds=1))
     assert ticks(lab) == ["20261122T120000Z", "20261122T121000Z"]
 
 
+def test_a_zone_of_its_own(lab: Lab) -> None:
+    """A nightly tick is at its time in the configured zone, once a night, also after a scheduler was away all day."""
+    nightly = (Scheduled("minute", "10 3 * * *", "jobs.maintenance.partitions", "for the test"),)
+    scheduler = Scheduler(lab.redis, 1, ZoneInfo("America/New_York"), nightly)
+    for hour in (0, 8, 9, 24 + 20):
+        scheduler.run_once(NOON.replace(hour=0) + timedelta(hours=hour))
+    assert ticks(lab) == ["20261121T081000Z", "20261122T081000Z", "20261123T081000Z"]
+    assert 47 * 3600 < lab.redis.ttl("rq:job:minute-20261123T081000Z") <= 48 * 3600
+
+
 def test_a_tick_missed_in_an_outage_is_made_up_for(lab: Lab) -> None:
     """A tick that could not be put in is put in when Redis is back."""
-    scheduler = Scheduler(lab.redis, 1, EVERY_MINUTE)
+    scheduler = Scheduler(lab.redis, 1, schedule=EVERY_MINUTE)
     lab.server.kill()
     with pytest.raises(RedisError):
         scheduler.run_once(NOON)
@@ -48,9 +59,9 @@ def test_a_tick_missed_in_an_outage_is_made_up_for(lab: Lab) -> None:
 
 def test_there_is_one_rollup_for_every_shard(lab: Lab) -> None:
     """Every shard has its rollup; when there are fewer shards, the others' are taken out."""
-    Scheduler(lab.redis, 3, ()).run_once(NOON)
+    Scheduler(lab.redis, 3, schedule=()).run_once(NOON)
     assert lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0", b"rollup-1", b"rollup-2"]
-    Scheduler(lab.redis, 1, ()).run_once(NOON)
+    Scheduler(lab.redis, 1, schedule=()).run_once(NOON)
     assert lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0"]
     assert not lab.redis.exists("rq:job:rollup-1", "rq:job:rollup-2")
 
@@ -60,10 +71,10 @@ def test_schedulers_together_run_a_tick_once(lab: Lab) -> None:
     programs = [lab.start("schedule") for _ in range(3)]
     worker = lab.start("work", "ops")
     wait_for(lambda: all(program.said("scheduler started") for program in programs))
-    wait_for(lambda: worker.said("Job OK"))
+    wait_for(lambda: len(worker.said("Job OK")) >= len(SCHEDULE))
+    wait_for(lambda: not lab.redis.exists("rq:queue:ops"))
     worker.stop()
-    assert len(lab.traces("partitions")) == 1
-    assert not lab.redis.exists("rq:queue:ops")
+    assert len(lab.traces("partitions")) == len(lab.traces("last_days")) == 1
     assert lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0"]
 
 

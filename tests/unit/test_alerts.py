@@ -9,10 +9,11 @@ from worker.alerts import ALERTS, AT_ONCE, SHARE_WINDOW_S, Message, Patience, Re
 from worker.errors import Retry
 from worker.observe import Finding, Observation, Records
 from worker.settings import Settings
-from worker.status import Books, ShardStatus
+from worker.status import Books, Outcomes, ShardStatus
 
 NOTHING_READ = Tally(0, 0)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+FRESH = Outcomes(NOON, 0.0, [])
 
 
 def settings(**variables: str) -> Settings:
@@ -24,7 +25,7 @@ def shard(stream: str = "s", lag_s: float = 0.0, newest_s: float | None = 0.0) -
 
 
 def seen(*shards: ShardStatus, findings: tuple[Finding, ...] = ()) -> Observation:
-    return Observation(Records({}, findings, []), shards, {})
+    return Observation(Records({}, findings, [], FRESH), shards, {})
 
 
 def books(read: int, dead: int, stream: str = "s") -> dict[str, Books]:
@@ -44,7 +45,7 @@ def test_all_is_well() -> None:
 def test_what_cannot_be_known_is_not_judged() -> None:
     """With a server away only what the other one knows is judged: an alert neither begins nor ends by guessing."""
     why = Retry("away")
-    without_redis = judge(Observation(Records({}, [], []), None, {"redis": why}), NOTHING_READ, settings())
+    without_redis = judge(Observation(Records({}, [], [], FRESH), None, {"redis": why}), NOTHING_READ, settings())
     assert without_redis.keys() == ALERTS.keys() - {"lag", "silence"}
     without_postgresql = judge(Observation(None, None, {"postgresql": why}), NOTHING_READ, settings())
     assert without_postgresql.keys() == {"postgresql_away", "redis_away"}
@@ -72,6 +73,18 @@ def test_silence() -> None:
     assert "ever come" in str(words(shard(newest_s=None)))
 
 
+def test_stale_outcomes() -> None:
+    """Outcomes that were not counted for too long are an alert, unless nobody wants it."""
+
+    def stale(minutes: float) -> Observation:
+        return Observation(Records({}, [], [], FRESH._replace(refreshed_s_ago=60 * minutes)), [], {})
+
+    assert text(stale(15), "stale_outcomes") is None
+    assert "last counted 16 min ago" in str(text(stale(16), "stale_outcomes"))
+    assert text(stale(16), "stale_outcomes", ANALYTICS_ALERT_OUTCOMES_MINUTES="20") is None
+    assert text(stale(1e6), "stale_outcomes", ANALYTICS_ALERT_OUTCOMES_MINUTES="0") is None
+
+
 @pytest.mark.parametrize(
     ("dead", "entries", "holds"), [(5, 100, False), (6, 100, True), (49, 49, False), (0, 0, False)]
 )
@@ -97,7 +110,7 @@ def test_lost_entries() -> None:
 def test_halted_shards() -> None:
     """A halted shard is an alert at once, with its reason."""
     halted = {"s": books(10, 0)["s"]._replace(halted_at=NOON, halted_because="9 of 9 are bad")}
-    judged = judge(Observation(Records(halted, [], []), [], {}), NOTHING_READ, settings())
+    judged = judge(Observation(Records(halted, [], [], FRESH), [], {}), NOTHING_READ, settings())
     alert = judged["halted"]
     assert alert is not None and alert.text == "1 of 1 shards have halted: 9 of 9 are bad"
     assert Patience(15.0).ripe(judged, 0) == {"halted": 0}

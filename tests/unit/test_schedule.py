@@ -1,7 +1,9 @@
 """What the scheduler, the keeper and the supervisor decide, without any server or process."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import pytest
 from redis import Redis
 
 from jobs.keeper import Pulse
@@ -12,19 +14,37 @@ from worker.supervisor import RestartDelay
 ALIVE = {"rollup-0:a": 100.0}
 
 
-def test_ticks_are_whole_multiples_of_their_period() -> None:
-    """Every moment of a period has the same latest tick, and it is not after the moment."""
-    hourly = Scheduled("hourly", 3600, "jobs.maintenance.partitions", "for the test")
-    for minute, second in ((0, 0), (0, 1), (59, 59)):
-        now = datetime(2026, 11, 22, 12, minute, second, 999_999, UTC)
-        assert hourly.latest_tick(now) == datetime(2026, 11, 22, 12, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def line(cron: str) -> Scheduled:
+    return Scheduled("line", cron, "jobs.maintenance.partitions", "for the test")
+
+
+def test_the_latest_tick_is_not_after_the_moment() -> None:
+    """Every moment of a period has the same latest tick, which is the moment itself at its beginning."""
+    for minute, second, microsecond in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (59, 59, 999_999)):
+        now = datetime(2026, 11, 22, 12, minute, second, microsecond, UTC)
+        assert line("0 * * * *").latest_tick(now, BERLIN) == datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+def test_clocks_are_set(day: datetime) -> None:
+    """In the nights in which clocks are set there is a tick every minute, and a nightly one once."""
+    nightly = set()
+    for minute in range(6 * 60):
+        now = day + timedelta(minutes=minute)
+        assert line("* * * * *").latest_tick(now, BERLIN) == now
+        assert line("* * * * *").period(now, BERLIN) == timedelta(minutes=1)
+        nightly.add(line("10 3 * * *").latest_tick(now, BERLIN))
+    assert [tick.astimezone(BERLIN).strftime("%H:%M") for tick in sorted(nightly)] == ["03:10", "03:10"]
 
 
 def test_what_is_scheduled_may_run() -> None:
     """Every scheduled function is on the list of what may run, and every name can be part of a job id."""
-    assert {line.function for line in SCHEDULE} <= FUNCTIONS
-    assert all(line.name.replace("-", "").isalnum() and line.name.isascii() for line in SCHEDULE)
-    assert len({line.name for line in SCHEDULE}) == len(SCHEDULE)
+    assert {each.function for each in SCHEDULE} <= FUNCTIONS
+    assert all(each.name.replace("-", "").isalnum() and each.name.isascii() for each in SCHEDULE)
+    assert len({each.name for each in SCHEDULE}) == len(SCHEDULE)
 
 
 def test_what_may_run_exists() -> None:

@@ -60,6 +60,9 @@ METRICS: Mapping[str, Definition] = MappingProxyType(
         ),
         "analytics_continuity_events_total": Definition(("verdict",), "how often something was wrong with a stream"),
         "analytics_dead_letters": Definition(("reason",), "dead letters that lie buried"),
+        "analytics_outcomes_refreshed_timestamp_seconds": Definition(
+            (), "when requests, orders and reviews of today were last counted"
+        ),
         "analytics_alert_firing": Definition(("alert",), "1 while the alert holds"),
         "analytics_jobs": Definition(("queue", "state"), "RQ's jobs that are `queued`, `started` or `failed`"),
         "analytics_workers": Definition(("queue", "state"), "worker processes, `busy` or `idle` for the most part"),
@@ -154,6 +157,7 @@ def _of_records(records: Records) -> dict[str, Samples]:
         },
         "analytics_halted": {(each.stream,): float(each.halted_at is not None) for each in books},
         "analytics_continuity_events_total": findings,
+        "analytics_outcomes_refreshed_timestamp_seconds": {(): time.time() - records.outcomes.refreshed_s_ago},
         "analytics_alert_firing": {(name,): float(name in firing) for name in ALERTS},
     }
 

@@ -1,0 +1,33 @@
+"""Dates in the configured zone."""
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from worker.errors import Stop
+
+MOST_DAYS = 3_660
+"""Ten years: more at once is a slip of the pen."""
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Both, and all between.
+
+    Raises:
+        Stop: they are the wrong way round, or too far apart.
+    """
+    if last < first:
+        raise Stop(f"the last day, {last}, comes before the first, {first}: turn --from and --to round")
+    days = (last - first).days + 1
+    if days > MOST_DAYS:
+        raise Stop(f"from {first} to {last} are {days:,} days: ask for at most {MOST_DAYS:,} at once")
+    return [first + timedelta(days=number) for number in range(days)]
+
+
+def days_before(today: date, number: int) -> list[date]:
+    """The last `number` days that are over when it is `today`, the oldest first."""
+    return [today - timedelta(days=ago) for ago in range(number, 0, -1)]
+
+
+def local_date(moment: datetime, time_zone: str) -> date:
+    """The date of a moment (with its zone) in the zone of an IANA name."""
+    return moment.astimezone(ZoneInfo(time_zone)).date()

@@ -1,0 +1,112 @@
+"""Outcomes: requests, orders and reviews of a specialist and date, counted from the view `analytics.outcome`."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import NamedTuple
+
+from psycopg.rows import class_row, scalar_row
+from rich.console import Console
+
+from worker.days import days_before, days_between, local_date
+from worker.log import get_logger
+from worker.queries import query
+from worker.settings import Settings
+from worker.store import Connection, connect_postgres, postgres_errors
+
+log = get_logger(__name__)
+
+
+class Noted(NamedTuple):
+    """What is missing of the site."""
+
+    missing_tables: list[str]
+    is_new: bool
+    """Whether it was otherwise the last time."""
+
+
+def refresh_outcomes(connection: Connection, day: date, time_zone: str) -> int:
+    """Assign the outcomes of one day, in a transaction of its own; counting goes on meanwhile.
+
+    Args:
+        connection: in autocommit mode.
+        day: a date in `time_zone`.
+        time_zone: IANA name; its midnight divides the days.
+
+    Returns:
+        How many daily rows changed.
+
+    Raises:
+        Stop: the view `analytics.outcome` is gone or cannot be read.
+        Conflict: a specialist was deleted in this very moment; the next time goes well.
+        Retry: the server is away.
+    """
+    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
+        connection.execute(query("lock_outcome_refresh"))
+        changed = cursor.execute(query("refresh_outcomes"), {"date": day, "time_zone": time_zone}).fetchone()
+    assert isinstance(changed, int)  # a count is always one row
+    return changed
+
+
+def refresh_open_days(settings: Settings) -> dict[str, int]:
+    """Refresh yesterday and today in the configured zone, and note that. A table that is missing is told once.
+
+    Returns:
+        How many `rows` changed.
+
+    Raises:
+        Stop, Conflict, Retry: see `refresh_outcomes`.
+    """
+    today = local_date(datetime.now(UTC), settings.time_zone)
+    with connect_postgres(settings, "outcomes") as connection:
+        changed = _refresh(connection, [*days_before(today, 1), today], settings.time_zone)
+        noted = _note(connection)
+    if noted.is_new and noted.missing_tables:
+        log.warning(
+            "a table of the site is missing: its outcomes count as 0 (when it is there, run migrate)",
+            tables=noted.missing_tables,
+        )
+    return {"rows": changed}
+
+
+def refresh_last_days(settings: Settings) -> dict[str, int]:
+    """Refresh the last days that are over: what was added late or taken back.
+
+    Returns:
+        How many `rows` changed.
+
+    Raises:
+        Stop, Conflict, Retry: see `refresh_outcomes`; the days before it are done.
+    """
+    today = local_date(datetime.now(UTC), settings.time_zone)
+    with connect_postgres(settings, "outcomes") as connection:
+        return {"rows": _refresh(connection, days_before(today, settings.outcome_days), settings.time_zone)}
+
+
+def run_outcomes(settings: Settings, first: date, last: date) -> int:
+    """Refresh the days and say how many rows of each changed.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        Stop: the days are no range, or see `refresh_outcomes`.
+        Conflict, Retry: see `refresh_outcomes`; the days before it are done.
+    """
+    console = Console(highlight=False)
+    days = days_between(first, last)
+    with connect_postgres(settings, "outcomes") as connection:
+        for day in days:
+            changed = refresh_outcomes(connection, day, settings.time_zone)
+            console.print(f"{day}  {changed:,} rows changed" if changed else f"{day}  right")
+    return 0
+
+
+def _refresh(connection: Connection, days: Iterable[date], time_zone: str) -> int:
+    return sum(refresh_outcomes(connection, day, time_zone) for day in days)
+
+
+def _note(connection: Connection) -> Noted:
+    with postgres_errors(), connection.cursor(row_factory=class_row(Noted)) as cursor:
+        noted = cursor.execute(query("note_outcome_refresh")).fetchone()
+    assert noted is not None  # the migration has made the row
+    return noted
