@@ -30,8 +30,8 @@ BEGIN
            WHERE attrelid = site AND NOT attisdropped AND attname IN (specialist, 'createdAt')) = 2;
 
     IF to_regclass('analytics.outcome') IS NOT NULL THEN
-        IF NOT analytics.outcome_view_is_ours() OR NOT analytics.missing_outcome_tables() && present THEN
-            RETURN;
+        IF NOT analytics.missing_outcome_tables() && present THEN
+            RETURN;  -- it reads all that there is, or is not ours
         END IF;
         DROP VIEW analytics.outcome;
     END IF;
