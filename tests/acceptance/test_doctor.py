@@ -382,14 +382,24 @@ def test_other_streams(settings: Settings, client: redis.Redis) -> None:
 
 
 def test_losses(settings: Settings, connection: Connection) -> None:
-    """What the worker wrote down about a stream is told with its number."""
-    connection.execute(
-        "INSERT INTO analytics.continuity_event (stream, verdict, action, lost, stored, seen)"
-        " VALUES (%s, 'trimmed_unread', 'went_on', 30, '{}', '{}')",
-        (STREAM,),
-    )
+    """What the worker wrote down about a stream within a week is told with its number; a halted shard has lost nothing."""
+
+    def write_down(verdict: str, action: str, days_ago: int = 0) -> None:
+        connection.execute(
+            "INSERT INTO analytics.continuity_event (happened_at, stream, verdict, action, lost, stored, seen)"
+            " VALUES (now() - %s * interval '1 day', %s, %s, %s, 10, '{}', '{}')",
+            (days_ago, STREAM, verdict, action),
+        )
+
+    write_down("trimmed_unread", "went_on", days_ago=8)
+    write_down("mostly_bad", "halted")
+    assert check(settings, "losses").level is OK
+    for _ in range(7):
+        write_down("trimmed_unread", "went_on")
+    for verdict, action in (("mostly_bad", "halted"), ("mostly_good", "resumed")) * 3:
+        write_down(verdict, action)
     found = check(settings, "losses")
-    assert found.level is WARNING and "30 entries" in found.found
+    assert found.level is WARNING and "70 entries" in found.found and "trimmed_unread" in found.found
 
 
 def test_events(settings: Settings, connection: Connection, client: redis.Redis) -> None:

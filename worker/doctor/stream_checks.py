@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import redis
 from psycopg.rows import dict_row
@@ -125,11 +124,10 @@ def unread_streams(stands: Sequence[Stand], shards: int) -> Check:
 
 
 def losses(findings: Sequence[Finding]) -> Check:
-    """Whether a stream was lately found restarted, emptied or trimmed before it was read."""
-    recent = [finding for finding in findings if finding.s_ago < RECENT_S]
-    if not recent:
+    """Whether a stream was found restarted, emptied or trimmed before it was read: the findings of a week, newest first."""
+    if not findings:
         return ok("losses", f"none in the last {RECENT_S // 86_400} days")
-    last, lost = recent[0], sum(finding.lost or 0 for finding in recent)
+    last, lost = findings[0], sum(finding.lost or 0 for finding in findings)
     found = f"{last.stream} {last.verdict} {duration(last.s_ago)} ago; {lost:,} entries known to be lost since a week"
     return warning("losses", found, "`python -m worker status` lists them; AOF, noeviction and nobody else who trims")
 
@@ -140,11 +138,7 @@ def read_stands(
     """The streams of the settings, the other streams that exist or were once read, and what was found wrong."""
     with postgres_errors(), connection.cursor(row_factory=dict_row) as cursor:
         rows = {str(row["stream"]): row for row in cursor.execute(query("list_positions"))}
-        found = cursor.execute(query("list_continuity_events")).fetchall()
-    now = datetime.now(UTC)
-    findings = [
-        Finding(row["stream"], row["verdict"], row["lost"], (now - row["happened_at"]).total_seconds()) for row in found
-    ]
+        findings = [Finding(**row) for row in cursor.execute(query("list_losses"), {"recent_s": RECENT_S})]
     others = [key for key in _existing(settings, client, rows) if key not in settings.stream_keys]
 
     def stand(key: str) -> Stand:
