@@ -266,6 +266,7 @@ class Rollup:
                 )
                 because = f"{len(rejected)} of the newest {len(newest)} entries of {self.reader.key} are bad: {reasons}"
                 store.halt_stream(self.lookup, self.position, self.breaker.waived_until, because)
+                self._trim_when_due()  # what waits needs the room of what was committed
                 raise Halted(because)
             window = NOTHING_SEEN
         if self.breaker.halted:

@@ -91,6 +91,24 @@ def test_a_person_lets_it_go_on(careful: Settings, connection: Connection, clien
     assert "@" in row[0]
 
 
+def test_a_halted_shard_is_trimmed(careful: Settings, connection: Connection, client: redis.Redis) -> None:
+    """What a halted shard had committed leaves the stream after its retention, and what it has not read stays."""
+    add_specialists(connection, ["anna"])
+    hours_ago = int(client.time()[0] - 7200) * 1000
+    for _ in range(200):
+        client.xadd("analytics:events", event(), id=f"{hours_ago}-*")
+    drain(careful)
+    assert client.xlen("analytics:events") == 200
+    add(client, *(event(type="nonsense") for _ in range(40)))
+    with reading(careful):
+        wait_until(lambda: halted(connection), "the shard halts")
+    assert client.xlen("analytics:events") == 240
+    with reading(settings_with(careful, ANALYTICS_STREAM_RETENTION_HOURS="1")):
+        wait_until(lambda: client.xlen("analytics:events") < 200, "it is trimmed")
+    assert books(connection)[:2] == (200 + books(connection)[4], 200)
+    assert findings(connection) == [("mostly_bad", "halted", None)]
+
+
 def test_a_few_bad_entries_are_no_reason(careful: Settings, connection: Connection, client: redis.Redis) -> None:
     """As long as half of the latest entries are good, the bad ones are buried and nothing halts."""
     add_specialists(connection, ["anna"])
