@@ -72,8 +72,8 @@ class Counted(NamedTuple):
     entry_id: str
 
 
-def list_letters(connection: Connection, wanted: Filter, limit: int) -> list[Letter]:
-    """At most so many letters, the newest first."""
+def list_letters(connection: Connection, wanted: Filter, limit: int, counted: int | None = None) -> list[Letter]:
+    """At most `limit` letters, the newest first; those that are left are counted up to `counted`, or all."""
     with postgres_errors(), connection.cursor(row_factory=class_row(Letter)) as cursor:
         return cursor.execute(
             query("list_dead_letters"),
@@ -85,6 +85,7 @@ def list_letters(connection: Connection, wanted: Filter, limit: int) -> list[Let
                 "state": wanted.state,
                 "before": wanted.before,
                 "limit": limit,
+                "counted": counted,
             },
         ).fetchall()
 
@@ -170,7 +171,7 @@ def as_utc(moment: datetime | None) -> datetime | None:
 
 
 def _pages(connection: Connection, wanted: Filter) -> Iterator[list[Letter]]:
-    while letters := list_letters(connection, wanted, PAGE_LETTERS):
+    while letters := list_letters(connection, wanted, PAGE_LETTERS, counted=PAGE_LETTERS):
         yield letters
         wanted = replace(wanted, before=letters[-1].id)
 

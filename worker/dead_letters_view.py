@@ -86,7 +86,7 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
 
 
 def run_requeue(settings: Settings, wanted: Filter, *, dry_run: bool) -> int:
-    """Send the letters again; exit code 1 if there is none."""
+    """Send the letters again; exit code 1 if none could be."""
     with connect_postgres(settings, "dead letters") as connection, connect_redis(settings) as client:
         return _settle(
             connection, wanted, requeue(settings, connection, client, wanted, operator()), "sent again", dry_run
@@ -138,7 +138,7 @@ def _settle(connection: Connection, wanted: Filter, pages: Iterator[int], done: 
             settled += count
             progress.advance(task, count)
     print(f"{settled if settled == total else f'{settled} of {total}'} dead letters {done}")
-    return 0
+    return 0 if settled else NOT_FOUND
 
 
 def _console() -> Console:

@@ -9,7 +9,7 @@ import redis
 
 from tests.counting import TODAY, add, books, daily, drain, event
 from tests.support import add_specialists, run_worker, settings_with
-from worker.dead_letters import Filter, requeue
+from worker.dead_letters import Filter, list_letters, requeue
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -100,6 +100,14 @@ def test_more_than_a_page(settings: Settings, connection: Connection, client: re
     assert books(connection) == (900, 450, 0, 0, 450)
 
 
+def test_a_page_does_not_count_the_rest(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """How many letters there are is counted once for a person, and not again for each page."""
+    add(client, *(event("nobody") for _ in range(5)))
+    drain(settings)
+    assert list_letters(connection, Filter(), 2)[0].left == 5
+    assert list_letters(connection, Filter(), 2, counted=2)[0].left == 2
+
+
 def test_what_was_cut_is_not_sent_again(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """Of an entry that was too large only the beginning was kept, so it stays buried."""
     add(client, event(note="x" * 2_000_000), event("newcomer"))
@@ -107,6 +115,7 @@ def test_what_was_cut_is_not_sent_again(settings: Settings, connection: Connecti
     assert run(settings, "requeue", "--all") == (0, "1 of 2 dead letters sent again\n")
     assert client.xlen("analytics:events") == 3
     assert [letter["reason"] for letter in letters(settings)] == ["entry_too_large"]
+    assert run(settings, "requeue", "--all") == (1, "0 of 1 dead letters sent again\n")
 
 
 def test_filters(settings: Settings, connection: Connection, client: redis.Redis) -> None:
