@@ -163,7 +163,8 @@ def status(
 def doctor(
     json: Json = False,
     disk_gb: Annotated[
-        float | None, typer.Option(min=0, help="Size of PostgreSQL's disk, which SQL cannot tell.", show_default=False)
+        float | None,
+        typer.Option(min=0, max=1e9, help="Size of PostgreSQL's disk, which SQL cannot tell.", show_default=False),
     ] = None,
 ) -> None:
     """Check everything that the worker relies on, and say what to do; exit code 1 if there is an error."""

@@ -130,6 +130,8 @@ def run_recompute(settings: Settings, first: date, last: date, specialist: str |
         Stop: see `recompute_days`.
         Retry: the server is away.
     """
+    if specialist is not None and not specialist.isprintable():
+        raise Stop("--specialist is no id: it has characters that cannot be shown")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE

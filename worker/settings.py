@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         24.0,
         validation_alias="ANALYTICS_STREAM_RETENTION_HOURS",
         ge=0,
-        allow_inf_nan=False,
+        le=1_000_000,
         description="hours that committed entries stay in the stream, so that a restored database can read them again;"
         " at least what a rewind goes back, and less while Redis is short of memory",
     )
@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         10.0,
         validation_alias="ANALYTICS_REWIND_MINUTES",
         ge=0,
-        allow_inf_nan=False,
+        le=60_000_000,
         description="how far reading goes back after Redis was restarted, failed over or restored",
     )
     breaker_share: float = Field(

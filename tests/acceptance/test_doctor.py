@@ -114,6 +114,8 @@ def test_json_and_exit_code(settings: Settings) -> None:
     assert workers["level"] == "error" and "python -m worker run" in workers["advice"]
     [disk] = [line for line in document["servers"] if line["name"] == "disk"]
     assert disk["level"] == "error"  # the write-ahead log alone may take four gigabytes
+    code, _, errors = run_worker(settings, "doctor", "--disk-gb", "inf")
+    assert code == 2 and "--disk-gb" in errors and "Traceback" not in errors
 
 
 def test_table_on_a_narrow_terminal(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +384,7 @@ def test_other_streams(settings: Settings, client: redis.Redis) -> None:
 
 
 def test_losses(settings: Settings, connection: Connection) -> None:
-    """What the worker wrote down about a stream within a week is told with its number; a halted shard has lost nothing."""
+    """What the worker wrote down about a stream within a week is told with its number; a halted shard lost nothing."""
 
     def write_down(verdict: str, action: str, days_ago: int = 0) -> None:
         connection.execute(

@@ -373,3 +373,11 @@ def test_a_sequence_of_days(connection: Connection) -> None:
         seen = [day for day, _ in recompute_days(connection, day_before, DAY, "UTC")]
     assert seen == []
     assert [row[2] for row in rows(connection)] == [1, 9]
+
+
+def test_an_id_that_is_none(settings: Settings) -> None:
+    """Bytes that are no text are said to be no id, in one line."""
+    day = ["--from", "2026-01-01", "--to", "2026-01-01"]
+    code, _, errors = run_worker(settings, "recompute", *day, "--specialist", "\udcff")
+    assert code == 2
+    assert "--specialist is no id" in errors and len(errors.splitlines()) == 1

@@ -53,6 +53,8 @@ def test_shards_have_hash_tagged_keys(environment: pytest.MonkeyPatch) -> None:
         ("ANALYTICS_TIME_ZONE", "Mars/Olympus"),
         ("ANALYTICS_TIME_ZONE", "../../etc/passwd"),
         ("ANALYTICS_LEDGER_DAYS", "-1"),
+        ("ANALYTICS_REWIND_MINUTES", "1e308"),
+        ("ANALYTICS_STREAM_RETENTION_HOURS", "inf"),
         ("ANALYTICS_EXCLUDE_BOTS", "perhaps"),
     ],
 )

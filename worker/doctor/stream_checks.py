@@ -124,7 +124,7 @@ def unread_streams(stands: Sequence[Stand], shards: int) -> Check:
 
 
 def losses(findings: Sequence[Finding]) -> Check:
-    """Whether a stream was found restarted, emptied or trimmed before it was read: the findings of a week, newest first."""
+    """Whether a stream was found restarted, emptied or trimmed unread: the findings of a week, newest first."""
     if not findings:
         return ok("losses", f"none in the last {RECENT_S // 86_400} days")
     last, lost = findings[0], sum(finding.lost or 0 for finding in findings)
