@@ -137,16 +137,16 @@ def _dead_letters(last_hour: Tally, most: float) -> Alert | None:
 
 
 def _lag(shards: Sequence[ShardStatus], most_s: float) -> Alert | None:
-    behind = [shard for shard in shards if shard.lag_s > most_s]
+    behind = [shard for shard in shards if shard.waits_s > most_s]
     if not behind:
         return None
-    worst = max(behind, key=lambda shard: shard.lag_s)
+    worst = max(behind, key=lambda shard: shard.waits_s)
     waiting = "" if worst.lag_entries is None else f", {worst.lag_entries:,} unread"
     text = (
-        f"the oldest unread entry is {duration(worst.lag_s)} old (stream {worst.stream}{waiting}; "
+        f"the oldest unread entry is {duration(worst.waits_s)} old (stream {worst.stream}{waiting}; "
         f"{len(behind)} of {len(shards)} streams are behind)"
     )
-    return Alert("lag", text, worst.lag_s, most_s)
+    return Alert("lag", text, worst.waits_s, most_s)
 
 
 def _silence(shards: Sequence[ShardStatus], most_minutes: float) -> Alert | None:

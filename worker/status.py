@@ -55,6 +55,11 @@ class ShardStatus:
     books: Books | None
 
     @property
+    def waits_s(self) -> float:
+        """Seconds that something has waited to be read, at most. An id from the future does not tell; the books do."""
+        return self.books.committed_s_ago if self.lag_s < 0 and self.books else max(0.0, self.lag_s)
+
+    @property
     def balances(self) -> bool:
         """Entries read = counted + duplicates + excluded + dead-lettered."""
         b = self.books

@@ -1,5 +1,6 @@
 """What is an alert, what is none yet, and what people read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,6 +60,8 @@ def test_lag() -> None:
     words = text(seen(shard("a", 61), shard("b", 300), shard("c")), "lag")
     assert words is not None and "5 min old" in words and "stream b" in words and "2 of 3 streams" in words
     assert text(seen(shard(lag_s=61)), "lag", ANALYTICS_ALERT_LAG_SECONDS="90") is None
+    ahead = replace(shard(lag_s=-3600), books=books(1, 0)["s"]._replace(committed_s_ago=61.0))
+    assert text(seen(ahead), "lag") is not None, "an entry from the future hides that nobody reads"
 
 
 def test_silence() -> None:

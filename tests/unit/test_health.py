@@ -29,6 +29,9 @@ def shard(oldest_s: float, moved_s_ago: float | None, stream: str = "s") -> Shar
         (0.0, None, False),  # a new stream
         (1.0, None, False),
         (LONG, None, True),  # nobody has ever read it
+        (-LONG, LONG, True),  # an id from the future, unread
+        (-LONG, 1.0, False),
+        (-LONG, None, False),
     ],
 )
 def test_alive_is_who_moves_or_has_nothing_to_move_for(

@@ -49,8 +49,8 @@ def find_problems(seen: Observation, streams: Sequence[str]) -> list[dict[str, A
 
 def stands(shard: ShardStatus) -> bool:
     """Whether something has waited to be read for longer than the grace, and the position has not moved for as long."""
-    moved_s_ago = shard.books.committed_s_ago if shard.books else shard.lag_s
-    return min(shard.lag_s, moved_s_ago) > GRACE_S
+    moved_s_ago = shard.books.committed_s_ago if shard.books else shard.waits_s
+    return min(shard.waits_s, moved_s_ago) > GRACE_S
 
 
 def _standing(shard: ShardStatus) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _standing(shard: ShardStatus) -> dict[str, Any]:
         "what": shard.stream,
         "why": why,
         "entries_waiting": shard.lag_entries,
-        "oldest_waits_seconds": round(shard.lag_s, 1),
+        "oldest_waits_seconds": round(shard.waits_s, 1),
         "moved_seconds_ago": round(shard.books.committed_s_ago, 1) if shard.books else None,
     }
 

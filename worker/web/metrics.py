@@ -174,7 +174,7 @@ def _of_shards(shards: Iterable[ShardStatus]) -> dict[str, Samples]:
         "analytics_backlog_entries": {
             (shard.stream,): shard.lag_entries for shard in shards if shard.lag_entries is not None
         },
-        "analytics_oldest_unread_seconds": {(shard.stream,): max(0.0, shard.lag_s) for shard in shards},
+        "analytics_oldest_unread_seconds": {(shard.stream,): shard.waits_s for shard in shards},
     }
 
 
