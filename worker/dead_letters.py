@@ -19,8 +19,8 @@ from worker.stream import redis_errors
 
 State = Literal["buried", "requeued", "discarded"]
 
-PAGE_LETTERS = 200
-"""Settled at once. A letter can be as large as a stream entry, so not many more."""
+PAGE_LETTERS = 50
+"""Settled at once. A letter can have 1 MiB, and is in memory several times while it is sent: so not many more."""
 
 BEHIND_ALL = 2**63 - 1
 EPOCH = date(1970, 1, 1).toordinal()
