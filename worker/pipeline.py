@@ -256,8 +256,8 @@ class Rollup:
         """
         size, share = self.settings.breaker_entries, self.settings.breaker_share
         window = self.window.followed_by(batch.entries, len(batch.rejected), size)
-        if batch.read_after.last_id < self.breaker.waived_until:
-            return NOTHING_SEEN
+        if batch.read_after.last_id < self.breaker.waived_until and not self.breaker.halted:
+            return NOTHING_SEEN  # halted after that was said, and then rewound behind it: what came later may not pass
         if self.breaker.halted or window.is_mostly_bad(size, share):
             _, rejected = self._parse(newest := self.reader.newest(min(size, 8 * self.page_entries)))
             if len(rejected) > share * len(newest):

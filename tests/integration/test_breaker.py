@@ -8,9 +8,11 @@ from threading import Thread
 import pytest
 import redis
 
-from tests.counting import TODAY, add, books, daily, dead, drain, event, findings
+from tests.counting import TODAY, add, books, daily, dead, drain, event, findings, position_of
 from tests.support import add_specialists, run_worker, settings_with, wait_until
-from worker.pipeline import run_shard
+from worker.errors import Halted
+from worker.pipeline import opened, run_shard
+from worker.report import Report
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -89,6 +91,25 @@ def test_a_person_lets_it_go_on(careful: Settings, connection: Connection, clien
     ).fetchone()
     assert row is not None
     assert "@" in row[0]
+
+
+def test_a_rewind_does_not_let_a_halted_shard_go_on(
+    careful: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """What a person let pass before the shard halted anew is no reason to go on when reading goes back behind it."""
+    for _ in range(2):
+        add(client, *(event(type="nonsense") for _ in range(40)))
+        with reading(careful):
+            wait_until(lambda: halted(connection), "the shard halts")
+        if books(connection)[0] < 40:
+            assert run_worker(careful, "resume")[0] == 0
+            with reading(careful):
+                wait_until(lambda: books(connection)[0] == 40, "what was let pass is read")
+    connection.execute("UPDATE analytics.stream_position SET last_id = '1-0', ordinal = 0")
+    read = books(connection)[0]
+    with pytest.raises(Halted), opened(careful, 0, Report(0)) as rollup:
+        rollup.run(lambda: False, on_progress=lambda: None)
+    assert (books(connection)[0], position_of(connection)) == (read, "1-0")
 
 
 def test_a_halted_shard_is_trimmed(careful: Settings, connection: Connection, client: redis.Redis) -> None:

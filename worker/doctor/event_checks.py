@@ -78,7 +78,9 @@ def dead_letters(recent: Sequence[tuple[str, int]]) -> Check:
     """Whether something was buried in the last 24 hours: reasons and numbers, the most frequent first."""
     if recent:
         found = ", ".join(f"{letters:,} {reason}" for reason, letters in recent[:3])
-        return warning("dead letters", f"in 24 h: {found}", "`python -m worker dead-letters list`, and look at what is sent")
+        return warning(
+            "dead letters", f"in 24 h: {found}", "`python -m worker dead-letters list`, and look at what is sent"
+        )
     return ok("dead letters", "none in 24 h")
 
 
