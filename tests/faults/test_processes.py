@@ -75,10 +75,9 @@ def after_commit(running: Stage) -> Iterator[None]:
 @contextmanager
 def before_trim(running: Stage) -> Iterator[None]:
     """The batch is committed, and the stream is about to be trimmed."""
-    held = running.redis.hold(TRIM)
-    killed(running.program.horses())  # the next one trims after its first batch
     running.send(EVENTS)
-    with held:
+    running.check()
+    with running.redis.hold(TRIM):
         yield
 
 
