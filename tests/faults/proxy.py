@@ -68,6 +68,7 @@ class _Connection:
         self._proxy = proxy
         self._ends = (client, server)
         self._to_answer: Held | None = None
+        self._sending = threading.Lock()
 
     def start(self) -> None:
         """Let it work, now that the proxy knows it."""
@@ -81,18 +82,19 @@ class _Connection:
             seen = seen[-OVERLAP:] + chunk
             if held := self._proxy.watched_for(seen):
                 seen = b""
-                if held.answered:
-                    self._to_answer = held
-                else:
+                if not held.answered:
                     held.stop(self)
-            self._send(server, chunk)
+            with self._sending:  # what is answered is answered after it was sent
+                self._send(server, chunk)
+                self._to_answer = held if held and held.answered else self._to_answer
         self.close()
 
     def _answers(self) -> None:
         client, server = self._ends
         while chunk := self._received(server):
-            if held := self._to_answer:
-                self._to_answer = None
+            with self._sending:
+                held, self._to_answer = self._to_answer, None
+            if held:
                 held.stop(self)
             self._send(client, chunk)
         self.close()
