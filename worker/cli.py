@@ -270,6 +270,29 @@ def outcomes(
 
 
 @app.command()
+def explain(
+    specialist: Annotated[str, typer.Argument(help="Id of a specialist.")],
+    date: Annotated[str, typer.Argument(help="YYYY-MM-DD, in ANALYTICS_TIME_ZONE.")],
+    json: Json = False,
+) -> None:
+    """Take a daily row apart: its parts, and whether it is their sum; exit code 1 if not."""
+    from worker.explain_view import run_explain
+
+    raise typer.Exit(run_explain(_settings(), specialist, date, as_json=json))
+
+
+@app.command()
+def trace(
+    event_id: Annotated[str, typer.Argument(help="The eventId that was sent: a UUID.")],
+    json: Json = False,
+) -> None:
+    """Find an event in the streams, in the ledger and among the dead letters; exit code 1 if it is nowhere."""
+    from worker.explain_view import run_trace
+
+    raise typer.Exit(run_trace(_settings(), event_id, as_json=json))
+
+
+@app.command()
 def demo(
     file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
     events: Annotated[int, typer.Option(min=1, help="How many events the synthetic day has.")] = 50_000,

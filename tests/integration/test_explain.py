@@ -1,0 +1,289 @@
+"""A daily row can be taken apart, and an event is found wherever it is."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+from zlib import crc32
+
+import pytest
+import redis
+
+from tests.counting import NOON, TODAY, add, drain, event
+from tests.support import add_specialists, run_worker, settings_with
+from worker.settings import Settings
+from worker.store import Connection
+
+BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+@pytest.fixture(autouse=True)
+def _specialists(connection: Connection) -> None:
+    add_specialists(connection, ["anna", "boris"])
+
+
+def run(settings: Settings, *arguments: str) -> tuple[int, str]:
+    code, output, errors = run_worker(settings, *arguments)
+    return code, output + errors
+
+
+def explained(settings: Settings, specialist: str = "anna", day: object = TODAY) -> tuple[int, dict[str, Any]]:
+    code, output, errors = run_worker(settings, "explain", specialist, str(day), "--json")
+    assert errors == ""
+    return code, json.loads(output)
+
+
+def traced(settings: Settings, event_id: str) -> tuple[int, dict[str, Any]]:
+    code, output, errors = run_worker(settings, "trace", event_id, "--json")
+    assert errors == ""
+    return code, json.loads(output)
+
+
+def states(found: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(entry["state"], entry["repeat_of"]) for entry in found["entries"]]
+
+
+def ms(hour: int, minute: int = 0, *, day: int = 10, month: int = 11) -> int:
+    return int(datetime(2026, month, day, hour, minute, tzinfo=UTC).timestamp() * 1000)
+
+
+def test_a_right_row_is_the_sum_of_its_parts(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Baseline and hours add up to the row; a bot, a repeat and a dead letter are told and are not in it."""
+    connection.execute(
+        "INSERT INTO analytics.baseline (date, specialist_id, origin, profile_views, contact_views, search)"
+        " VALUES (%s, 'anna', 'legacy', 5, 2, 5), (%s, 'boris', 'legacy', 9, 9, 9)",
+        [TODAY, TODAY],
+    )
+    first = event()
+    add(client, first, first, event(source="search"), event(type="contact_view"), event("boris"))
+    add(client, event(userAgent=BOT), event(viewerId="anna"), event(type="nonsense"), event("boris", type="nonsense"))
+    add(client, event(type="nonsense", occurredAt=NOON - 40 * 86_400_000))
+    drain(settings)
+    connection.execute(
+        'UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 7, "contactViews" = 3, orders = 1,'
+        ' "consultationRequests" = 2, "conversionRateProfileToContact" = 42.9, "conversionRateContactToRequest" = 66.7,'
+        """ "conversionRateRequestToOrder" = 50, sources = '{"catalog": 1, "search": 6}'"""
+        """ WHERE "specialistId" = 'anna'"""
+    )
+    code, found = explained(settings)
+    assert (code, found["right"]) == (0, True)
+    assert found["baseline"] == [
+        {"origin": "legacy", "profile_views": 5, "contact_views": 2, "catalog": 0, "search": 5, "direct": 0, "other": 0}
+    ]
+    [hour] = found["hours"]
+    assert (hour["hour"], hour["profile_views"], hour["contact_views"], hour["search"]) == (0, 2, 1, 1)
+    assert found["excluded"] == {"bot": 1, "self_view": 1}
+    assert found["dead_letters"] == [{"reason": "unknown_type", "state": "buried", "letters": 1}]
+    assert found["formula"].items() <= found["row"].items()
+    assert (found["formula"]["profile_views"], found["formula"]["contact_views"]) == (7, 3)
+    [(newest, _), *_] = client.xrevrange("analytics:events", count=1)
+    assert found["read_up_to"] == newest.decode()
+
+    code, output = run(settings, "explain", "anna", str(TODAY))
+    assert code == 0
+    for text in (
+        "right",
+        "baseline, legacy",
+        "00:00",
+        "sum: the formula",
+        "1 bot, 1 self_view",
+        "unknown_type",
+        "66.7",
+    ):
+        assert text in output
+    assert found["newest_event"]["entry_id"] in output
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ('"profileViews" = 1234', "profile views: 1,234, should be 2"),
+        ("""sources = '{"catalog": 1}'""", "catalog: 1, should be 2"),
+        ('"conversionRateProfileToContact" = 7', "profile to contact %: 7.0, should be 50.0"),
+    ],
+)
+def test_a_wrong_row_is_told_with_what_it_should_be(
+    settings: Settings, connection: Connection, client: redis.Redis, damage: str, said: str
+) -> None:
+    """What is wrong in a row stands beside what it should be, with exit code 1 and the command that puts it right."""
+    add(client, event(), event(), event(type="contact_view"))
+    drain(settings)
+    connection.execute(f'UPDATE "SpecialistAnalyticsDaily" SET {damage}'.encode())
+    code, output = run(settings, "explain", "anna", str(TODAY))
+    assert (code, output.count(", should be ")) == (1, 1)
+    assert said in output
+    assert f"python -m worker recompute --from {TODAY} --to {TODAY} --specialist anna\n" in output
+    code, found = explained(settings)
+    assert (code, found["right"], found["formula"]["profile_views"]) == (1, False, 2)
+
+
+def test_a_row_that_is_missing(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Without views no row is right; with views in the ledger it is not."""
+    code, found = explained(settings)
+    assert (code, found["right"], found["row"], found["hours"]) == (0, True, None, [])
+    assert run(settings, "explain", "anna", str(TODAY))[0] == 0
+    add(client, event())
+    drain(settings)
+    connection.execute('DELETE FROM "SpecialistAnalyticsDaily"')
+    code, output = run(settings, "explain", "anna", str(TODAY))
+    assert code == 1
+    assert "there is no row and there should be one" in output
+
+
+def test_events_that_are_gone(settings: Settings, connection: Connection) -> None:
+    """A row whose events are no longer there is not called wrong: the formula cannot know."""
+    connection.execute(
+        'INSERT INTO "SpecialistAnalyticsDaily" (id, "specialistId", date, "profileViews", "updatedAt")'
+        " VALUES ('1', 'anna', '2026-01-02', 5, now())"
+    )
+    code, output = run(settings, "explain", "anna", "2026-01-02")
+    assert code == 1
+    assert "misses the events of 2026-01-02 (UTC)" in output
+    assert "recompute" not in output
+
+
+def test_hours_are_those_of_the_zone(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A date and its hours are local; the hour that a clock goes through twice is two, with their offsets."""
+    berlin = settings_with(settings, ANALYTICS_TIME_ZONE="Europe/Berlin", ANALYTICS_LEDGER_DAYS="0")
+    of_the_day = [ms(22, day=24, month=10), ms(0, 30, day=25, month=10), ms(1, 30, day=25, month=10)]
+    not_any_more = ms(23, day=25, month=10)
+    add(client, *(event(occurredAt=moment) for moment in [*of_the_day, not_any_more]))
+    add(client, event(occurredAt=of_the_day[0], type="nonsense"), event(occurredAt=not_any_more, type="nonsense"))
+    drain(berlin)
+    code, found = explained(berlin, day="2026-10-25")
+    assert code == 0
+    assert [(hour["hour"], hour["utc_offset"], hour["profile_views"]) for hour in found["hours"]] == [
+        (0, "+02:00", 1),
+        (2, "+02:00", 1),
+        (2, "+01:00", 1),
+    ]
+    assert found["dead_letters"] == [{"reason": "unknown_type", "state": "buried", "letters": 1}]
+    assert "02:00 +01:00" in run(berlin, "explain", "anna", "2026-10-25")[1]
+    assert "00:00 " in run(berlin, "explain", "anna", "2026-10-26")[1]
+
+
+def test_a_counted_event_and_its_repeats(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The first entry of an event is counted, the next is its repeat, and one that nobody has read will be."""
+    seen = event(type="contact_view", contactType="\x1b[31mphone")
+    add(client, event(), seen, event(), seen)
+    drain(settings)
+    add(client, seen | {"eventId": seen["eventId"].upper()})
+    first = client.xrange("analytics:events")[1][0].decode()
+    code, found = traced(settings, seen["eventId"].upper())
+    assert code == 0
+    assert states(found) == [("counted", None), ("repeat", first), ("unread", first)]
+    [counted] = found["ledger"]
+    assert (counted["specialist_id"], counted["date"], counted["entry_id"]) == ("anna", str(TODAY), first)
+    code, output = run(settings, "trace", seen["eventId"])
+    assert code == 0
+    for text in (f"counted: anna, {TODAY} (UTC)", f"a repeat of entry {first}", f"will be a repeat of entry {first}"):
+        assert text in output
+    assert "\x1b" not in output
+
+
+def test_an_unread_event(settings: Settings, client: redis.Redis) -> None:
+    """An event that is in a stream is found there, in whichever shard, also if that was never read."""
+    sharded = settings_with(settings, ANALYTICS_SHARDS="4")
+    stream = sharded.stream_keys[crc32(b"anna") % 4]
+    unread = event()
+    add(client, *(event() for _ in range(2_500)), unread, event(), stream=stream)
+    code, found = traced(sharded, unread["eventId"])
+    assert (code, states(found), found["ledger"]) == (0, [("unread", None)], [])
+    assert found["entries"][0]["stream"] == stream
+
+
+def test_an_excluded_event(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A bot's view is found, with why it does not count."""
+    of_bot = event(userAgent=BOT)
+    add(client, of_bot)
+    drain(settings)
+    assert states(traced(settings, of_bot["eventId"])[1]) == [("excluded", None)]
+    code, output = run(settings, "trace", of_bot["eventId"])
+    assert code == 0
+    assert "excluded (bot)" in output
+
+
+def test_a_dead_letter_and_its_way_back(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A dead letter is told with its reason; sent again, its event is found counted, with who sent it."""
+    early = event("newcomer", eventId=str(uuid4()).upper())
+    add(client, early)
+    drain(settings)
+    code, found = traced(settings, early["eventId"])
+    assert (code, states(found), found["ledger"]) == (0, [("dead", None)], [])
+    assert [letter["reason"] for letter in found["dead_letters"]] == ["unknown_specialist"]
+    add_specialists(connection, ["newcomer"])
+    run(settings, "dead-letters", "requeue", "--all")
+    drain(settings)
+    code, found = traced(settings, early["eventId"])
+    assert states(found) == [("dead", None), ("counted", None)]
+    [letter] = found["dead_letters"]
+    assert letter["state"] == "requeued"
+    assert letter["actions"][0]["entry_id"] == found["ledger"][0]["entry_id"]
+    assert "requeued" in run(settings, "trace", early["eventId"])[1]
+
+
+def test_an_event_without_an_id(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The id that the worker derived finds the entry too; a second one like it is no repeat."""
+    add(client, event(eventId=None), event(eventId=None))
+    drain(settings)
+    row = connection.execute("SELECT event_id::text, entry_id FROM analytics.event ORDER BY entry_id").fetchone()
+    assert row is not None
+    code, found = traced(settings, row[0])
+    assert (code, states(found)) == (0, [("counted", None)])
+    assert found["entries"][0]["entry_id"] == row[1]
+
+
+def test_only_the_ledger_knows_it(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """An event whose entry was trimmed is found in the ledger; one whose ledger day was dropped, in the stream."""
+    kept, gone = event(), event(occurredAt=ms(12, month=10))
+    add(client, kept, gone)
+    drain(settings_with(settings, ANALYTICS_LEDGER_DAYS="0"))
+    connection.execute("DROP TABLE analytics.event_20261010")
+    assert states(traced(settings, gone["eventId"])[1]) == [("unknown", None)]
+    client.xtrim("analytics:events", maxlen=0, approximate=False)
+    code, found = traced(settings, kept["eventId"])
+    assert (code, found["entries"], len(found["ledger"])) == (0, [], 1)
+    assert "no entry with it is there any more" in run(settings, "trace", kept["eventId"])[1]
+
+
+def test_an_event_that_never_came(settings: Settings) -> None:
+    """An event that is nowhere is said to be not seen, with exit code 1."""
+    nowhere = str(uuid4())
+    code, found = traced(settings, nowhere)
+    assert (code, found["seen"]) == (1, False)
+    code, output = run(settings, "trace", nowhere)
+    assert code == 1
+    assert "not seen" in output
+
+
+def test_nothing_is_written(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Both only read: the database is as it was, and so are position and stream."""
+    add(client, event(), event("nobody"))
+    drain(settings)
+
+    def everything() -> list[Any]:
+        tables = ('"SpecialistAnalyticsDaily"', "analytics.event", "analytics.stream_position", "analytics.dead_letter")
+        rows = [connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall() for table in tables]
+        return [*rows, client.xrange("analytics:events"), client.keys()]
+
+    before = everything()
+    explained(settings)
+    traced(settings, str(uuid4()))
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["explain", "anna", "10.11.2026"], "is no date"),
+        (["explain", "anna", "2026-02-30"], "is no date"),
+        (["explain", "nobody", "2026-11-10"], "there is no specialist nobody"),
+        (["trace", "7"], "is no event id"),
+    ],
+)
+def test_wrong_input_is_one_line(settings: Settings, arguments: list[str], said: str) -> None:
+    """What cannot be asked is said in one line, with exit code 2."""
+    code, output = run(settings, *arguments)
+    assert code == 2
+    assert said in output
+    assert len(output.splitlines()) == 1

@@ -1,0 +1,341 @@
+"""Why a daily row has the numbers that it has, and where an event is. Read only."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+import redis
+from psycopg import IsolationLevel
+from psycopg.rows import class_row
+
+from worker.continuity import BEGINNING, EntryId, Position
+from worker.dead_letters import ANY_TIME, Action, Letter, list_actions
+from worker.errors import Stop
+from worker.events import DAY_MS, EPOCH, Event, derived_id, parse
+from worker.original import from_json
+from worker.queries import query
+from worker.recompute import diff_day
+from worker.settings import Settings
+from worker.store import Connection, known_specialists, list_partitions, load_position, postgres_errors
+from worker.stream import Entry, StreamReader
+
+PAGE_ENTRIES = 1_000
+"""Read from a stream at once: few enough that Redis answers everybody else meanwhile."""
+
+LETTERS = 1_000
+"""Dead letters of one specialist that are looked at, the newest. A letter can be as large as a stream entry."""
+
+LETTERS_OF_EVENT = 100
+
+Kind = TypeVar("Kind")
+
+_uuid = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
+
+
+class Formula(NamedTuple):
+    """What a daily row should have: its views by the formula, and the rates that follow."""
+
+    profile_views: int
+    contact_views: int
+    catalog: int
+    """Profile views by source, as are the next three."""
+    search: int
+    direct: int
+    other: int
+    profile_to_contact: float
+    """Percent, as are the next two."""
+    contact_to_request: float
+    request_to_order: float
+
+
+class Row(NamedTuple):
+    """A row of `"SpecialistAnalyticsDaily"`; a source that is missing or no number is 0."""
+
+    profile_views: int
+    contact_views: int
+    catalog: int
+    search: int
+    direct: int
+    other: int
+    profile_to_contact: float
+    contact_to_request: float
+    request_to_order: float
+    consultation_requests: int
+    orders: int
+    reviews: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class Baseline(NamedTuple):
+    """Counts without events, of one origin: `legacy`, `sealed`."""
+
+    origin: str
+    profile_views: int
+    contact_views: int
+    catalog: int
+    search: int
+    direct: int
+    other: int
+
+
+class Hour(NamedTuple):
+    """Events of one local hour in the ledger, either those that count or those excluded for one reason."""
+
+    hour: int
+    utc_offset: timedelta
+    """Tells apart the two hours of one name when a clock goes back."""
+    excluded: str | None
+    profile_views: int
+    contact_views: int
+    catalog: int
+    search: int
+    direct: int
+    other: int
+
+
+class NewestEvent(NamedTuple):
+    """Of the events that count in a row, the one whose entry came last."""
+
+    event_id: str
+    entry_id: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A daily row and its parts, all of one moment."""
+
+    specialist: str
+    day: date
+    """In the zone."""
+    time_zone: str
+    row: Row | None
+    formula: Formula
+    right: bool
+    """Whether a recompute would change nothing."""
+    gone: Sequence[date]
+    """UTC days whose events the formula misses: then the row has more than the formula, and may well be right."""
+    baseline: Sequence[Baseline]
+    hours: Sequence[Hour]
+    newest: NewestEvent | None
+    dead_letters: Counter[tuple[str, str]]
+    """By reason and state. Their events are not in the row, unless they were sent again."""
+    letters_left: int
+    """Dead letters of the specialist that were not looked at, because there are too many."""
+    position: Position | None
+    """How far the specialist's stream had been read."""
+
+
+def explain(settings: Settings, connection: Connection, specialist: str, day: date, stream: str) -> Explanation:
+    """Take a daily row apart.
+
+    Args:
+        settings: say the zone.
+        connection: in autocommit mode; it can only read from here on.
+        specialist: whose row.
+        day: a date in `ANALYTICS_TIME_ZONE`.
+        stream: the specialist's.
+
+    Raises:
+        Stop: there is no such specialist.
+        Retry: the server is away.
+    """
+    which = {"specialist": specialist, "date": day, "time_zone": settings.time_zone}
+    with _one_moment(connection):
+        if not known_specialists(connection, [specialist]):
+            raise Stop(f'there is no specialist {specialist} in "SpecialistProfile"')
+        rows = _all(connection, Row, "find_daily_row", which)
+        wrong = diff_day(connection, day, settings.time_zone, specialist)
+        gone = connection.execute(query("list_gone_days"), which).fetchall() if wrong and wrong[0].would_lose else []
+        letters = list_letters_with(connection, [("specialistId", specialist)], LETTERS)
+        return Explanation(
+            specialist,
+            day,
+            settings.time_zone,
+            row=rows[0] if rows else None,
+            formula=_all(connection, Formula, "apply_formula", which)[0],
+            right=not wrong,
+            gone=[utc_day for (utc_day,) in gone],
+            baseline=_all(connection, Baseline, "list_baseline", which),
+            hours=_all(connection, Hour, "count_events_by_hour", which),
+            newest=next(iter(_all(connection, NewestEvent, "find_newest_event", which)), None),
+            dead_letters=Counter(
+                (letter.reason, letter.state) for letter in letters if _date_of(letter, settings.time_zone) == day
+            ),
+            letters_left=letters[0].left - len(letters) if letters else 0,
+            position=load_position(connection, stream),
+        )
+
+
+def _date_of(letter: Letter, time_zone: str) -> date | None:
+    """The date on which a letter's event would count: by its time if that can be read, else by its entry's."""
+    fields = from_json(letter.fields)
+    time = dict(zip(fields[::2], fields[1::2], strict=True)).get(b"occurredAt", b"")
+    least = [b"type", b"profile_view", b"specialistId", b"-", b"occurredAt", time]
+    event = parse(letter.entry_id.encode(), least, ANY_TIME)
+    ms = event.occurred_ms if isinstance(event, Event) else EntryId.of(letter.entry_id).ms
+    try:
+        return (EPOCH + timedelta(milliseconds=ms)).astimezone(ZoneInfo(time_zone)).date()
+    except OverflowError:  # behind the year 9999
+        return None
+
+
+class Ledgered(NamedTuple):
+    """An event in the ledger."""
+
+    day: date
+    """Of UTC; `date` is that of the row."""
+    occurred_at: datetime
+    type: str
+    source: str
+    contact_type: str | None
+    excluded: str | None
+    specialist_id: str
+    date: date
+    entry_id: str
+    shard: int
+
+
+State = Literal["counted", "excluded", "repeat", "dead", "unread", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An entry with the event, still in a stream, and what became of it."""
+
+    stream: str
+    entry_id: str
+    state: State
+    """`unknown`: it was read, but what it is a repeat of is in the ledger no more."""
+    repeat_of: str | None = None
+    """Entry that was there before; also of an unread one, which will be a repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everywhere that an event was found."""
+
+    event_id: str
+    ledger: Sequence[Ledgered]
+    letters: Sequence[tuple[Letter, Sequence[Action]]]
+    entries: Sequence[Sighting]
+
+    @property
+    def seen(self) -> bool:
+        """Whether it was found anywhere."""
+        return bool(self.ledger or self.letters or self.entries)
+
+
+def trace(
+    settings: Settings,
+    connection: Connection,
+    client: redis.Redis,
+    event_id: str,
+    progress: Callable[[int, int], None] = lambda read, total: None,
+) -> Trace:
+    """Look for an event in every stream, in the ledger and among the dead letters.
+
+    The streams come first, up to their ends of this moment: what was read meanwhile, the database then knows.
+
+    Args:
+        settings: say which streams there are.
+        connection: in autocommit mode; it can only read from here on.
+        client: no one else's, see `StreamReader`.
+        event_id: as it was sent, or as the worker derived it for an event without one.
+        progress: told how many entries were looked at, and how many there are.
+
+    Raises:
+        Stop: it is no UUID.
+        Retry: a server is away.
+    """
+    event_id = event_id.lower()
+    if not _uuid(event_id):
+        raise Stop(f"{event_id!r} is no event id: that is a UUID, such as 0192f5a0-7c1e-7b3a-9d64-2f8e6a1c0b57")
+    entries = list(_search(settings, client, event_id, progress))
+    with _one_moment(connection):
+        found = {"event_id": event_id, "days": sorted(list_partitions(connection)), "time_zone": settings.time_zone}
+        ledger = _all(connection, Ledgered, "trace_event", found)
+        fields = [("eventId", event_id), ("eventId", event_id.upper())]
+        letters = list_letters_with(connection, fields, LETTERS_OF_EVENT)
+        positions = {stream: load_position(connection, stream) for stream in settings.stream_keys}
+        fates: dict[tuple[str, str], State] = {(letter.stream, letter.entry_id): "dead" for letter in letters}
+        for event in ledger:
+            if event.shard < settings.shards:  # else there were more of them then
+                stream = settings.stream_keys[event.shard]
+                fates[stream, event.entry_id] = "excluded" if event.excluded else "counted"
+        return Trace(
+            event_id,
+            ledger,
+            [(letter, list_actions(connection, letter)) for letter in letters],
+            [_judge(stream, entry, positions[stream], fates, ledger) for stream, entry in entries],
+        )
+
+
+def _search(
+    settings: Settings, client: redis.Redis, event_id: str, progress: Callable[[int, int], None]
+) -> Iterator[tuple[str, Entry]]:
+    """Every entry with this event, with its stream."""
+    readers = [StreamReader(client, settings, key) for key in settings.stream_keys]
+    ends = [reader.read(BEGINNING, count=1).facts for reader in readers]
+    total, done = sum(facts.length for facts in ends), 0
+    for reader, end in zip(readers, ends, strict=True):
+        after, reached_end = BEGINNING, False
+        while after < end.last_generated and not reached_end:
+            page = reader.read(after, PAGE_ENTRIES)
+            yield from ((reader.key, entry) for entry in page.entries if _event_id(entry) == event_id)
+            reached_end = page.reached_end
+            if page.entries:
+                after = EntryId.of(page.entries[-1][0].decode())
+            done += len(page.entries)
+            progress(done, max(done, total))
+
+
+def _event_id(entry: Entry) -> str:
+    entry_id, fields = entry
+    sent = dict(zip(fields[::2], fields[1::2], strict=True)).get(b"eventId")
+    return sent.decode("ascii", "replace").lower() if sent else derived_id(entry_id, fields)
+
+
+def _judge(
+    stream: str,
+    entry: Entry,
+    position: Position | None,
+    fates: Mapping[tuple[str, str], State],
+    ledger: Sequence[Ledgered],
+) -> Sighting:
+    """What became of one entry. After a rewind one that was counted is unread again; it is told as counted."""
+    entry_id = entry[0].decode()
+    if fate := fates.get((stream, entry_id)):
+        return Sighting(stream, entry_id, fate)
+    parsed = parse(*entry, ANY_TIME)
+    utc_day = parsed.occurred_ms // DAY_MS if isinstance(parsed, Event) else None
+    first = next((event.entry_id for event in ledger if (event.day - EPOCH.date()).days == utc_day), None)
+    if position is None or EntryId.of(entry_id) > position.last_id:
+        return Sighting(stream, entry_id, "unread", first)
+    return Sighting(stream, entry_id, "repeat" if first else "unknown", first)
+
+
+def list_letters_with(connection: Connection, fields: Sequence[tuple[str, str]], limit: int) -> list[Letter]:
+    """The newest dead letters that have one of these fields; it looks at all there are, about a million a second."""
+    values = [json.dumps([field]) for field in fields]
+    return _all(connection, Letter, "list_dead_letters_with_field", {"fields": values, "limit": limit})
+
+
+@contextmanager
+def _one_moment(connection: Connection) -> Iterator[None]:
+    """A transaction whose statements all see the same: live counting goes on, and a sum must fit to its parts."""
+    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    with postgres_errors(), connection.transaction():
+        yield
+
+
+def _all(connection: Connection, kind: type[Kind], name: str, parameters: dict[str, Any]) -> list[Kind]:
+    with postgres_errors(), connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(query(name), parameters).fetchall()

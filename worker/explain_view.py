@@ -1,0 +1,285 @@
+"""`python -m worker explain` and `trace`: what `worker.explain` found, as tables or as JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from worker.errors import Stop
+from worker.explain import Explanation, Hour, Sighting, Trace, explain, trace
+from worker.producer import stream_of
+from worker.settings import Settings
+from worker.store import connect_postgres
+from worker.stream import connect_redis
+
+WIDE = 140
+"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
+
+NUMBERS = {
+    "profile_views": "profile views",
+    "contact_views": "contact views",
+    "catalog": "catalog",
+    "search": "search",
+    "direct": "direct",
+    "other": "other",
+}
+RATES = {
+    "profile_to_contact": "profile to contact %",
+    "contact_to_request": "contact to request %",
+    "request_to_order": "request to order %",
+}
+OUTCOMES = {"consultation_requests": "requests", "orders": "orders", "reviews": "reviews"}
+
+
+def run_explain(settings: Settings, specialist: str, day: str, *, as_json: bool) -> int:
+    """Print where a daily row's numbers come from.
+
+    Returns:
+        The exit code: 1 when the row is not what the formula says.
+
+    Raises:
+        Stop: there is no such date or specialist.
+        Retry: the server is away.
+    """
+    try:
+        of_date = date.fromisoformat(day)
+    except ValueError:
+        raise Stop(f"{day!r} is no date: write it as 2026-11-10") from None
+    stream = stream_of({b"specialistId": specialist.encode()}, settings.stream_keys)
+    with connect_postgres(settings, "explain") as connection:
+        found = explain(settings, connection, specialist, of_date, stream)
+    if as_json:
+        print(json.dumps(_explained_document(found), default=str, indent=2))
+    else:
+        _print(_verdict(found), "", _parts(found), "", _outcomes(found), "", _facts(_circumstances(found)))
+    return 0 if found.right else 1
+
+
+def run_trace(settings: Settings, event_id: str, *, as_json: bool) -> int:
+    """Print where an event is.
+
+    Returns:
+        The exit code: 1 when it was found nowhere.
+
+    Raises:
+        Stop: it is no UUID.
+        Retry: a server is away.
+    """
+    errors = Console(stderr=True)
+    with (
+        connect_postgres(settings, "trace") as connection,
+        connect_redis(settings) as client,
+        Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress,
+    ):
+        task = progress.add_task("entries in Redis", total=None)
+        found = trace(
+            settings,
+            connection,
+            client,
+            event_id,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print(json.dumps(_traced_document(found), default=str, indent=2))
+    else:
+        _print(_facts(_places(found, settings.time_zone)))
+    return 0 if found.seen else 1
+
+
+def _verdict(found: Explanation) -> str:
+    what = f"{found.specialist}, {found.day} ({found.time_zone})"
+    if found.right:
+        return f"{what}: " + ("right, the row is what the formula says" if found.row else "right, no row and no views")
+    if found.gone:
+        days = ", ".join(map(str, found.gone))
+        return f"{what}: the row has more than the formula, which misses the events of {days} (UTC): they are gone"
+    to_do = f"python -m worker recompute --from {found.day} --to {found.day} --specialist {found.specialist}"
+    return f"{what}: wrong, {'; '.join(_differences(found))}\nto put it right: {to_do}"
+
+
+def _differences(found: Explanation) -> Iterator[str]:
+    if found.row is None:
+        yield "there is no row and there should be one"
+        return
+    for name, called in (NUMBERS | RATES).items():
+        has, should = getattr(found.row, name), getattr(found.formula, name)
+        if has != should:
+            yield f"{called}: {has:,}, should be {should:,}"
+
+
+def _parts(found: Explanation) -> Table:
+    table = Table("", box=None, header_style="dim", pad_edge=False)
+    for called in NUMBERS.values():
+        table.add_column(called, justify="right")
+    for part in found.baseline:
+        _add(table, f"baseline, {part.origin}", part)
+    for hour in _counted(found):
+        _add(table, _called(hour, found), hour)
+    table.add_section()
+    _add(table, "sum: the formula", found.formula, style="bold")
+    if found.row:
+        _add(table, "the row", found.row, style="" if found.right else "bold red")
+    return table
+
+
+def _add(table: Table, what: str, part: Any, style: str = "") -> None:
+    table.add_row(what, *(f"{getattr(part, name):,}" for name in NUMBERS), style=style)
+
+
+def _counted(found: Explanation) -> list[Hour]:
+    return [hour for hour in found.hours if hour.excluded is None]
+
+
+def _called(hour: Hour, found: Explanation) -> str:
+    """The hour's name, with the offset from UTC on a date that has two of them."""
+    twice = len({hour.utc_offset for hour in found.hours}) > 1
+    return f"{hour.hour:02}:00{_offset(hour.utc_offset) if twice else ''}"
+
+
+def _offset(offset: timedelta) -> str:
+    minutes = round(abs(offset).total_seconds() / 60)
+    return f" {'-' if offset < timedelta() else '+'}{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _outcomes(found: Explanation) -> Table | str:
+    if found.row is None:
+        return "no row, so no outcomes and no rates"
+    table = Table("", box=None, header_style="dim", pad_edge=False)
+    for called in (OUTCOMES | RATES).values():
+        table.add_column(called, justify="right")
+    rates = [f"{getattr(found.formula, name):g}" for name in RATES]
+    if any(getattr(found.row, name) != getattr(found.formula, name) for name in RATES):
+        table.add_row("should be", *("" for _ in OUTCOMES), *rates, style="bold")
+    outcomes = [f"{getattr(found.row, name):,}" for name in OUTCOMES]
+    table.add_row("the row", *outcomes, *(f"{getattr(found.row, name):g}" for name in RATES))
+    return table
+
+
+def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
+    excluded = _excluded(found)
+    yield "excluded", ", ".join(f"{events:,} {reason}" for reason, events in excluded.items()) or "none"
+    yield "repeats", "not kept by row, only in the books of a stream; `python -m worker trace` knows an event's"
+    dead = ", ".join(
+        f"{letters:,} {reason} ({state})" for (reason, state), letters in sorted(found.dead_letters.items())
+    )
+    left = f", and {found.letters_left:,} older ones of the specialist were not looked at" if found.letters_left else ""
+    yield "dead letters", (dead or "none") + left
+    if found.row:
+        yield "row made", f"{_utc(found.row.created_at)} UTC"
+        yield "last written", f"{_utc(found.row.updated_at)} UTC; by what is not written down"
+    if found.newest:
+        newest = found.newest
+        yield "newest event", f"{newest.event_id}, from entry {newest.entry_id} of shard {newest.shard}"
+    position = found.position
+    yield "read up to", f"{position.last_id} of {position.stream}" if position else "its stream was never read"
+
+
+def _excluded(found: Explanation) -> Counter[str]:
+    excluded: Counter[str] = Counter()
+    for hour in found.hours:
+        if hour.excluded:
+            excluded[hour.excluded] += hour.profile_views + hour.contact_views
+    return excluded
+
+
+def _explained_document(found: Explanation) -> dict[str, Any]:
+    return {
+        "specialist": found.specialist,
+        "date": found.day,
+        "time_zone": found.time_zone,
+        "right": found.right,
+        "row": found.row._asdict() if found.row else None,
+        "formula": found.formula._asdict(),
+        "gone": found.gone,
+        "baseline": [part._asdict() for part in found.baseline],
+        "hours": [
+            {name: value for name, value in hour._asdict().items() if name != "excluded"}
+            | {"utc_offset": _offset(hour.utc_offset).strip()}
+            for hour in _counted(found)
+        ],
+        "excluded": _excluded(found),
+        "dead_letters": [
+            {"reason": reason, "state": state, "letters": letters}
+            for (reason, state), letters in sorted(found.dead_letters.items())
+        ],
+        "dead_letters_not_looked_at": found.letters_left,
+        "newest_event": found.newest._asdict() if found.newest else None,
+        "read_up_to": str(found.position.last_id) if found.position else None,
+    }
+
+
+def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
+    for event in found.ledger:
+        where = f"{event.specialist_id}, {event.date} ({time_zone})"
+        how = f"excluded ({event.excluded}), kept without being counted" if event.excluded else "counted"
+        contact = f", {_harmless(event.contact_type)}" if event.contact_type else ""
+        yield "ledger", f"{how}: {where}, from entry {event.entry_id} of shard {event.shard}"
+        yield "", f"{event.type}{contact}, {event.source}, occurred {_utc(event.occurred_at)} UTC"
+    for letter, actions in found.letters:
+        yield "dead letter", f"{letter.id}, {letter.state}: {letter.reason}, entry {letter.entry_id} of {letter.stream}"
+        for action in actions:
+            again = f", as entry {action.entry_id} of {action.stream}" if action.entry_id else ""
+            yield "", f"{action.action} {_utc(action.happened_at)} UTC by {action.operator}{again}"
+    for entry in found.entries:
+        yield "stream", f"entry {entry.entry_id} of {entry.stream}: {_state(entry)}"
+    if not found.seen:
+        yield "not seen", "in no stream, not in the ledger, not among the dead letters"
+    elif not found.entries:
+        yield "stream", "no entry with it is there any more"
+
+
+def _harmless(text: str) -> str:
+    """What somebody sent, without the characters that a terminal obeys."""
+    return text if text.isprintable() else repr(text)
+
+
+def _state(entry: Sighting) -> str:
+    if entry.state == "repeat":
+        return f"a repeat of entry {entry.repeat_of}"
+    if entry.state == "unread":
+        return f"unread{f', and will be a repeat of entry {entry.repeat_of}' if entry.repeat_of else ''}"
+    if entry.state == "unknown":
+        return "read, but what became of it the ledger does not know any more"
+    return {"counted": "counted", "excluded": "excluded", "dead": "became the dead letter"}[entry.state]
+
+
+def _traced_document(found: Trace) -> dict[str, Any]:
+    return {
+        "event_id": found.event_id,
+        "seen": found.seen,
+        "ledger": [event._asdict() for event in found.ledger],
+        "dead_letters": [
+            {name: value for name, value in letter._asdict().items() if name != "left"}
+            | {"actions": [action._asdict() for action in actions]}
+            for letter, actions in found.letters
+        ],
+        "entries": [
+            {"stream": entry.stream, "entry_id": entry.entry_id, "state": entry.state, "repeat_of": entry.repeat_of}
+            for entry in found.entries
+        ],
+    }
+
+
+def _facts(facts: Iterator[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    for name, value in facts:
+        table.add_row(name, value)
+    return table
+
+
+def _print(*parts: Table | str) -> None:
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))  # a command to copy stays one line
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
