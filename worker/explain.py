@@ -19,6 +19,7 @@ from worker.dead_letters import ANY_TIME, Action, Letter, list_actions
 from worker.errors import Stop
 from worker.events import DAY_MS, EPOCH, Event, derived_id, parse
 from worker.original import from_json
+from worker.producer import stream_of
 from worker.queries import query
 from worker.recompute import diff_day
 from worker.settings import Settings
@@ -133,15 +134,14 @@ class Explanation:
     """How far the specialist's stream had been read."""
 
 
-def explain(settings: Settings, connection: Connection, specialist: str, day: date, stream: str) -> Explanation:
+def explain(settings: Settings, connection: Connection, specialist: str, day: date) -> Explanation:
     """Take a daily row apart.
 
     Args:
-        settings: say the zone.
+        settings: say the zone, and which streams there are.
         connection: in autocommit mode; it can only read from here on.
         specialist: whose row.
         day: a date in `ANALYTICS_TIME_ZONE`.
-        stream: the specialist's.
 
     Raises:
         Stop: there is no such specialist.
@@ -149,8 +149,8 @@ def explain(settings: Settings, connection: Connection, specialist: str, day: da
     """
     which = {"specialist": specialist, "date": day, "time_zone": settings.time_zone}
     with _one_moment(connection):
-        if not known_specialists(connection, [specialist]):
-            raise Stop(f'there is no specialist {specialist} in "SpecialistProfile"')
+        if not specialist.isascii() or not known_specialists(connection, [specialist]):
+            raise Stop(f'there is no specialist {specialist!r} in "SpecialistProfile"')
         rows = _all(connection, Row, "find_daily_row", which)
         wrong = diff_day(connection, day, settings.time_zone, specialist)
         gone = connection.execute(query("list_gone_days"), which).fetchall() if wrong and wrong[0].would_lose else []
@@ -170,7 +170,7 @@ def explain(settings: Settings, connection: Connection, specialist: str, day: da
                 (letter.reason, letter.state) for letter in letters if _date_of(letter, settings.time_zone) == day
             ),
             letters_left=letters[0].left - len(letters) if letters else 0,
-            position=load_position(connection, stream),
+            position=load_position(connection, stream_of({b"specialistId": specialist.encode()}, settings.stream_keys)),
         )
 
 

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from worker.errors import Stop
 from worker.explain import Explanation, Hour, Sighting, Trace, explain, trace
-from worker.producer import stream_of
 from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
@@ -50,9 +49,8 @@ def run_explain(settings: Settings, specialist: str, day: str, *, as_json: bool)
         of_date = date.fromisoformat(day)
     except ValueError:
         raise Stop(f"{day!r} is no date: write it as 2026-11-10") from None
-    stream = stream_of({b"specialistId": specialist.encode()}, settings.stream_keys)
     with connect_postgres(settings, "explain") as connection:
-        found = explain(settings, connection, specialist, of_date, stream)
+        found = explain(settings, connection, specialist, of_date)
     if as_json:
         print(json.dumps(_explained_document(found), default=str, indent=2))
     else:
