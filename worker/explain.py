@@ -18,7 +18,6 @@ from worker.continuity import BEGINNING, EntryId, Position
 from worker.dead_letters import ANY_TIME, Action, Letter, list_actions
 from worker.errors import Stop
 from worker.events import DAY_MS, EPOCH, Event, derived_id, parse
-from worker.original import from_json
 from worker.producer import stream_of
 from worker.queries import query
 from worker.recompute import diff_day
@@ -29,10 +28,11 @@ from worker.stream import Entry, StreamReader
 PAGE_ENTRIES = 1_000
 """Read from a stream at once: few enough that Redis answers everybody else meanwhile."""
 
-LETTERS = 1_000
-"""Dead letters of one specialist that are looked at, the newest. A letter can be as large as a stream entry."""
+LETTERS_OF_SPECIALIST = 10_000
+"""Dead letters that are looked at, the newest; without their fields, which can be large."""
 
-LETTERS_OF_EVENT = 100
+LETTERS_OF_EVENT = 20
+"""The same, with their fields."""
 
 Kind = TypeVar("Kind")
 
@@ -154,7 +154,8 @@ def explain(settings: Settings, connection: Connection, specialist: str, day: da
         rows = _all(connection, Row, "find_daily_row", which)
         wrong = diff_day(connection, day, settings.time_zone, specialist)
         gone = connection.execute(query("list_gone_days"), which).fetchall() if wrong and wrong[0].would_lose else []
-        letters = list_letters_with(connection, [("specialistId", specialist)], LETTERS)
+        name = {"field": json.dumps([["specialistId", specialist]]), "limit": LETTERS_OF_SPECIALIST}
+        letters = _all(connection, LetterOfSpecialist, "list_dead_letters_of_specialist", name)
         return Explanation(
             specialist,
             day,
@@ -169,17 +170,31 @@ def explain(settings: Settings, connection: Connection, specialist: str, day: da
             dead_letters=Counter(
                 (letter.reason, letter.state) for letter in letters if _date_of(letter, settings.time_zone) == day
             ),
-            letters_left=letters[0].left - len(letters) if letters else 0,
+            letters_left=letters[0].matching - len(letters) if letters else 0,
             position=load_position(connection, stream_of({b"specialistId": specialist.encode()}, settings.stream_keys)),
         )
 
 
-def _date_of(letter: Letter, time_zone: str) -> date | None:
+class LetterOfSpecialist(NamedTuple):
+    """What of a dead letter tells its date."""
+
+    entry_id: str
+    reason: str
+    state: str
+    occurred_at: str | None
+    """As it was sent."""
+    matching: int
+    """How many letters there are."""
+
+
+def _date_of(letter: LetterOfSpecialist, time_zone: str) -> date | None:
     """The date on which a letter's event would count: by its time if that can be read, else by its entry's."""
-    fields = from_json(letter.fields)
-    time = dict(zip(fields[::2], fields[1::2], strict=True)).get(b"occurredAt", b"")
-    least = [b"type", b"profile_view", b"specialistId", b"-", b"occurredAt", time]
-    event = parse(letter.entry_id.encode(), least, ANY_TIME)
+    time = (letter.occurred_at or "").encode()
+    event = parse(
+        letter.entry_id.encode(),
+        [b"type", b"profile_view", b"specialistId", b"-", b"occurredAt", time],
+        ANY_TIME,
+    )
     ms = event.occurred_ms if isinstance(event, Event) else EntryId.of(letter.entry_id).ms
     try:
         return (EPOCH + timedelta(milliseconds=ms)).astimezone(ZoneInfo(time_zone)).date()
@@ -262,8 +277,9 @@ def trace(
     with _one_moment(connection):
         found = {"event_id": event_id, "days": sorted(list_partitions(connection)), "time_zone": settings.time_zone}
         ledger = _all(connection, Ledgered, "trace_event", found)
-        fields = [("eventId", event_id), ("eventId", event_id.upper())]
-        letters = list_letters_with(connection, fields, LETTERS_OF_EVENT)
+        fields = [json.dumps([["eventId", written]]) for written in (event_id, event_id.upper())]
+        of_event = {"fields": fields, "limit": LETTERS_OF_EVENT}
+        letters = _all(connection, Letter, "list_dead_letters_of_event", of_event)
         positions = {stream: load_position(connection, stream) for stream in settings.stream_keys}
         fates: dict[tuple[str, str], State] = {(letter.stream, letter.entry_id): "dead" for letter in letters}
         for event in ledger:
@@ -320,12 +336,6 @@ def _judge(
     if position is None or EntryId.of(entry_id) > position.last_id:
         return Sighting(stream, entry_id, "unread", first)
     return Sighting(stream, entry_id, "repeat" if first else "unknown", first)
-
-
-def list_letters_with(connection: Connection, fields: Sequence[tuple[str, str]], limit: int) -> list[Letter]:
-    """The newest dead letters that have one of these fields; it looks at all there are, about a million a second."""
-    values = [json.dumps([field]) for field in fields]
-    return _all(connection, Letter, "list_dead_letters_with_field", {"fields": values, "limit": limit})
 
 
 @contextmanager

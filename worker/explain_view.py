@@ -223,6 +223,8 @@ def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
         for action in actions:
             again = f", as entry {action.entry_id} of {action.stream}" if action.entry_id else ""
             yield "", f"{action.action} {_utc(action.happened_at)} UTC by {action.operator}{again}"
+    if found.letters and (left := found.letters[0][0].left - len(found.letters)):
+        yield "", f"and {left:,} older dead letters of this event"
     for entry in found.entries:
         yield "stream", f"entry {entry.entry_id} of {entry.stream}: {_state(entry)}"
     if not found.seen:

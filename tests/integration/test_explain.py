@@ -227,6 +227,28 @@ def test_a_dead_letter_and_its_way_back(settings: Settings, connection: Connecti
     assert "requeued" in run(settings, "trace", early["eventId"])[1]
 
 
+def test_more_dead_letters_than_are_shown(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Of an event that became a dead letter again and again the newest are shown, and how many there are more."""
+    bad = event(type="nonsense")
+    add(client, *([bad] * 23))
+    drain(settings)
+    code, output = run(settings, "trace", bad["eventId"])
+    assert (code, output.count(": unknown_type, entry ")) == (0, 20)
+    assert "and 3 older dead letters of this event" in output
+    assert explained(settings)[1]["dead_letters"] == [{"reason": "unknown_type", "state": "buried", "letters": 23}]
+
+
+@pytest.mark.parametrize("occurred_at", ["yesterday", b"\xff", "9" * 18, "x" * 2_000, None])
+def test_a_dead_letter_without_a_time(
+    settings: Settings, connection: Connection, client: redis.Redis, occurred_at: str | bytes | None
+) -> None:
+    """A dead letter whose time cannot be read is one of the date of its entry; one of no date at all is nowhere."""
+    add(client, event(type="nonsense", occurredAt=occurred_at))
+    drain(settings)
+    found = explained(settings, day=datetime.now(UTC).date())[1]["dead_letters"]
+    assert sum(letters["letters"] for letters in found) == (0 if occurred_at == "9" * 18 else 1)
+
+
 def test_an_event_without_an_id(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """The id that the worker derived finds the entry too; a second one like it is no repeat."""
     add(client, event(eventId=None), event(eventId=None))
