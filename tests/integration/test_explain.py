@@ -11,8 +11,10 @@ import redis
 
 from tests.counting import NOON, TODAY, add, drain, event
 from tests.support import add_specialists, run_worker, settings_with
+from worker.explain import explain
+from worker.recompute import WrongRow, diff_day
 from worker.settings import Settings
-from worker.store import Connection
+from worker.store import Connection, connect_postgres
 
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
@@ -281,6 +283,26 @@ def test_an_event_that_never_came(settings: Settings) -> None:
     code, output = run(settings, "trace", nowhere)
     assert code == 1
     assert "not seen" in output
+
+
+def test_parts_and_row_are_of_one_moment(
+    settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted while a row is taken apart is in none of its parts, so they still add up."""
+    add(client, event())
+    drain(settings)
+
+    def count_meanwhile(*arguments: Any) -> list[WrongRow]:
+        add(client, event())
+        drain(settings)
+        return diff_day(*arguments)
+
+    monkeypatch.setattr("worker.explain.diff_day", count_meanwhile)
+    with connect_postgres(settings, "test") as reading:
+        found = explain(settings, reading, "anna", TODAY)
+    assert found.row is not None
+    assert (found.right, found.row.profile_views, found.formula.profile_views) == (True, 1, 1)
+    assert [hour.profile_views for hour in found.hours] == [1]
 
 
 def test_nothing_is_written(settings: Settings, connection: Connection, client: redis.Redis) -> None:
