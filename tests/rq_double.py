@@ -44,9 +44,9 @@ def run_shard(
     return {"counted": 0}
 
 
-def make_partitions_ahead(settings: Settings) -> dict[str, int]:
+def keep_ledger(settings: Settings) -> dict[str, int]:
     trace(settings, "partitions", os.getpid()).close()
-    return {"made": 0}
+    return {"made": 0, "sealed": 0}
 
 
 def refresh_open_days(settings: Settings) -> dict[str, int]:
@@ -101,7 +101,7 @@ def prepare(moment: str) -> None:
 
 def main(arguments: list[str]) -> int:
     replace("worker.pipeline", run_shard)
-    replace("worker.maintenance", make_partitions_ahead)
+    replace("worker.maintenance", keep_ledger)
     replace("worker.outcomes", refresh_open_days, refresh_last_days)
     from jobs.work import run_worker
     from worker.scheduler import run_scheduler

@@ -97,15 +97,17 @@ class Rules:
     secret: bytes
 
     @classmethod
-    def at(cls, now_ms: int, *, ledger_days: int, exclude_bots: bool, secret: bytes) -> "Rules":
+    def at(
+        cls, now_ms: int, *, ledger_days: int, exclude_bots: bool, secret: bytes, first_open_day: int = 0
+    ) -> "Rules":
         """The rules as they hold at `now_ms` (epoch milliseconds).
 
         The oldest event accepted is that of the first UTC day whose ledger partition is still kept; `ledger_days=0`
-        accepts any age. An empty secret means that no visitor is stored.
+        accepts any age. But never one of a day before `first_open_day` (from 1970-01-01): the ledger is sealed so far,
+        and a repeat could not be told from a new event. An empty secret means that no visitor is stored.
         """
-        today = now_ms // DAY_MS
-        oldest = (today - ledger_days + 1) * DAY_MS if ledger_days else 0
-        return cls(oldest, now_ms + FUTURE_MS, exclude_bots, secret)
+        first_kept_day = now_ms // DAY_MS - ledger_days + 1 if ledger_days else 0
+        return cls(max(first_kept_day, first_open_day) * DAY_MS, now_ms + FUTURE_MS, exclude_bots, secret)
 
 
 def parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Rejected:

@@ -1,20 +1,46 @@
-"""Keeping the ledger in shape."""
+"""Keeping the ledger in shape: partitions ahead, sealing behind."""
 
 from datetime import UTC, datetime, timedelta
 
 from worker import store
+from worker.errors import Retry
+from worker.log import get_logger
 from worker.settings import Settings
 
 DAYS_AHEAD = 3
+DAYS_SEALED_AT_ONCE = 5
+"""More days are past the retention only after it was shortened; the next runs go on with them."""
+
+log = get_logger(__name__)
 
 
-def make_partitions_ahead(settings: Settings) -> dict[str, int]:
-    """Make the ledger partitions of today and of the days to come, so that no event at midnight has to wait for one.
+def keep_ledger(settings: Settings) -> dict[str, int]:
+    """Make the ledger partitions of today and of the days to come, and seal days that are past the retention.
+
+    So no event at midnight has to wait for a partition, and the ledger does not grow for ever.
 
     Returns:
-        How many were `made`.
+        How many partitions were `made`, and how many days `sealed`.
+
+    Raises:
+        Conflict: a sealed day has a partition again, which somebody made by hand; nothing is sealed.
+        Retry: the server is away.
     """
     today = datetime.now(UTC).date()
     with store.connect_postgres(settings, "maintenance") as connection:
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
-        return {"made": sum(store.create_partition(connection, day) for day in days)}
+        made = sum(store.create_partition(connection, day) for day in days)
+        return {"made": made, "sealed": _seal_days(connection, settings)}
+
+
+def _seal_days(connection: store.Connection, settings: Settings) -> int:
+    for sealed in range(DAYS_SEALED_AT_ONCE):
+        try:
+            day = store.seal_oldest_day(connection, settings.ledger_days, settings.time_zone)
+        except Retry as error:  # somebody reads the ledger for long, a dump perhaps: nothing is lost by an hour
+            log.warning("sealing is put off", why=str(error))
+            return sealed
+        if day is None:
+            return sealed
+        log.info("day sealed", day=str(day))
+    return DAYS_SEALED_AT_ONCE

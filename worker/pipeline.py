@@ -130,6 +130,8 @@ class Rollup:
         self.secret = settings.secret.get_secret_value().encode()[:64] if settings.secret else b""
         self.specialists: set[str] = set()
         self.partitions = store.list_partitions(self.lookup)
+        newest_sealed = store.load_newest_sealed_day(self.lookup)
+        self.first_open_day = (newest_sealed - EPOCH).days + 1 if newest_sealed else 0
         self.position = self._load_position()
         self.breaker = store.load_breaker(self.lookup, self.reader.key)
         self.window = self.breaker.window
@@ -205,6 +207,7 @@ class Rollup:
             ledger_days=self.settings.ledger_days,
             exclude_bots=self.settings.exclude_bots,
             secret=self.secret,
+            first_open_day=self.first_open_day,
         )
         verdicts = [parse(entry_id, fields, rules) for entry_id, fields in entries]
         events = [verdict for verdict in verdicts if type(verdict) is Event]

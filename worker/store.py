@@ -308,9 +308,41 @@ def list_partitions(connection: Connection) -> set[date]:
 
 
 def create_partition(connection: Connection, day: date) -> bool:
-    """Make the ledger partition of a UTC day; whether it was missing."""
+    """Make the ledger partition of a UTC day; whether it was missing.
+
+    Raises:
+        Conflict: the ledger is sealed up to this day or a later one.
+    """
     with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
         return bool(cursor.execute(query("create_partition"), {"day": day}).fetchone())
+
+
+def seal_oldest_day(connection: Connection, ledger_days: int, time_zone: str) -> date | None:
+    """Fold the oldest UTC day of the ledger into the baseline and drop its partition, all of it or nothing.
+
+    Args:
+        connection: in autocommit mode, or live counting waits for the rest of the transaction.
+        ledger_days: how many are kept, and one to spare; 0 keeps all.
+        time_zone: IANA name; its midnight divides the days of the baseline.
+
+    Returns:
+        The day, or None if no day is old enough or somebody else seals.
+
+    Raises:
+        Retry: somebody reads or writes the ledger for longer than live counting is to wait.
+        Conflict: the day was sealed before, and has a partition again.
+    """
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        parameters = {"ledger_days": ledger_days, "time_zone": time_zone}
+        sealed: date | None = cursor.execute(query("seal_oldest_day"), parameters).fetchone()
+    return sealed
+
+
+def load_newest_sealed_day(connection: Connection) -> date | None:
+    """The UTC day up to which the ledger is sealed, or None if it never was."""
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        newest: date | None = cursor.execute(query("load_newest_sealed_day")).fetchone()
+    return newest
 
 
 class Committed(NamedTuple):

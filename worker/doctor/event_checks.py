@@ -52,7 +52,7 @@ _MEANING = {
     Reason.BAD_SPECIALIST: "`specialistId` has characters beside A–Z a–z 0–9 _ -, or more than 64",
     Reason.BAD_EVENT_ID: "`eventId` must be a UUID",
     Reason.BAD_TIME: "`occurredAt` must be epoch milliseconds or ISO 8601 with its offset",
-    Reason.TOO_OLD: "older than ANALYTICS_LEDGER_DAYS",
+    Reason.TOO_OLD: "older than ANALYTICS_LEDGER_DAYS, or of a day that is sealed",
     Reason.IN_THE_FUTURE: "`occurredAt`, or the entry's id, is more than 5 minutes ahead: see the clocks",
     Reason.BAD_TEXT: "`contactType` is no text in UTF-8",
     Reason.UNKNOWN_SPECIALIST: '`specialistId` is no row of "SpecialistProfile": is this the right database?',
