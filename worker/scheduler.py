@@ -51,7 +51,10 @@ class Scheduled:
 
 SCHEDULE = (
     Scheduled(
-        "partitions", "0 * * * *", "jobs.maintenance.partitions", "make partitions of the days to come, and seal old ones"
+        "partitions",
+        "0 * * * *",
+        "jobs.maintenance.partitions",
+        "make partitions of the days to come, and seal old ones",
     ),
     Scheduled("outcomes", "* * * * *", "jobs.outcomes.open_days", "count the outcomes of today and yesterday"),
     Scheduled("outcomes-nightly", "10 3 * * *", "jobs.outcomes.last_days", "count the outcomes of the last days"),

@@ -327,3 +327,14 @@ def test_the_fuzz_goes_everywhere() -> None:
 
     meet()
     assert met == {*Reason, None, "bot", "self_view"} - {Reason.UNKNOWN_SPECIALIST}
+
+
+@pytest.mark.parametrize(
+    ("ledger_days", "sealed_before", "oldest"), [(35, 0, -34), (35, -40, -34), (35, -3, -3), (0, -3, -3)]
+)
+def test_sealed_days_are_too_old(ledger_days: int, sealed_before: int, oldest: int) -> None:
+    """Events are accepted from the first day that is kept and not sealed, whatever the retention says."""
+    today = NOW_MS // DAY_MS
+    first_open_day = today + sealed_before if sealed_before else 0
+    rules = Rules.at(NOW_MS, ledger_days=ledger_days, exclude_bots=True, secret=b"", first_open_day=first_open_day)
+    assert rules.oldest_ms == (today + oldest) * DAY_MS
