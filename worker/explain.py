@@ -151,22 +151,22 @@ def explain(settings: Settings, connection: Connection, specialist: str, day: da
     with _one_moment(connection):
         if not specialist.isascii() or not known_specialists(connection, [specialist]):
             raise Stop(f'there is no specialist {specialist!r} in "SpecialistProfile"')
-        rows = _all(connection, Row, "find_daily_row", which)
+        rows = _all(connection, Row, query("find_daily_row"), which)
         wrong = diff_day(connection, day, settings.time_zone, specialist)
         gone = connection.execute(query("list_gone_days"), which).fetchall() if wrong and wrong[0].would_lose else []
         name = {"field": json.dumps([["specialistId", specialist]]), "limit": LETTERS_OF_SPECIALIST}
-        letters = _all(connection, LetterOfSpecialist, "list_dead_letters_of_specialist", name)
+        letters = _all(connection, LetterOfSpecialist, query("list_dead_letters_of_specialist"), name)
         return Explanation(
             specialist,
             day,
             settings.time_zone,
             row=rows[0] if rows else None,
-            formula=_all(connection, Formula, "apply_formula", which)[0],
+            formula=_all(connection, Formula, query("apply_formula"), which)[0],
             right=not wrong,
             gone=[utc_day for (utc_day,) in gone],
-            baseline=_all(connection, Baseline, "list_baseline", which),
-            hours=_all(connection, Hour, "count_events_by_hour", which),
-            newest=next(iter(_all(connection, NewestEvent, "find_newest_event", which)), None),
+            baseline=_all(connection, Baseline, query("list_baseline"), which),
+            hours=_all(connection, Hour, query("count_events_by_hour"), which),
+            newest=next(iter(_all(connection, NewestEvent, query("find_newest_event"), which)), None),
             dead_letters=Counter(
                 (letter.reason, letter.state) for letter in letters if _date_of(letter, settings.time_zone) == day
             ),
@@ -276,10 +276,10 @@ def trace(
     entries = list(_search(settings, client, event_id, progress))
     with _one_moment(connection):
         found = {"event_id": event_id, "days": sorted(list_partitions(connection)), "time_zone": settings.time_zone}
-        ledger = _all(connection, Ledgered, "trace_event", found)
+        ledger = _all(connection, Ledgered, query("trace_event"), found)
         fields = [json.dumps([["eventId", written]]) for written in (event_id, event_id.upper())]
         of_event = {"fields": fields, "limit": LETTERS_OF_EVENT}
-        letters = _all(connection, Letter, "list_dead_letters_of_event", of_event)
+        letters = _all(connection, Letter, query("list_dead_letters_of_event"), of_event)
         positions = {stream: load_position(connection, stream) for stream in settings.stream_keys}
         fates: dict[tuple[str, str], State] = {(letter.stream, letter.entry_id): "dead" for letter in letters}
         for event in ledger:
@@ -346,6 +346,6 @@ def _one_moment(connection: Connection) -> Iterator[None]:
         yield
 
 
-def _all(connection: Connection, kind: type[Kind], name: str, parameters: dict[str, Any]) -> list[Kind]:
+def _all(connection: Connection, kind: type[Kind], statement: bytes, parameters: dict[str, Any]) -> list[Kind]:
     with postgres_errors(), connection.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(query(name), parameters).fetchall()
+        return cursor.execute(statement, parameters).fetchall()
