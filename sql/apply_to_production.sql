@@ -611,6 +611,49 @@ $run_0009_sealing$;
         RAISE EXCEPTION 'the migration 0009_sealing was changed after it had been applied: restore the file';
     END IF;
 
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0010_runs');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0010_runs$
+-- Runs: what operators and the clock had done, with who, when, what, how far and how it ended. Locks nothing.
+
+CREATE TYPE analytics.run_state AS ENUM ('queued', 'running', 'done', 'failed', 'stopped');
+
+CREATE TABLE analytics.run (
+    id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind       text        NOT NULL,
+    arguments  jsonb       NOT NULL,
+    operator   text        NOT NULL,
+    state      analytics.run_state NOT NULL DEFAULT 'queued',
+    attempt    integer     NOT NULL DEFAULT 0,         -- the number of the execution that may go on with it: a fence
+    created_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz,
+    seen_at    timestamptz NOT NULL DEFAULT now(),     -- the last sign of life
+    ended_at   timestamptz,
+    done       bigint      NOT NULL DEFAULT 0,
+    total      bigint,                                 -- NULL: not known
+    cursor     jsonb       NOT NULL DEFAULT '{}',      -- where the next step begins
+    result     jsonb       NOT NULL DEFAULT '{}',      -- what came of the steps so far
+    stopped_by text,                                   -- who asked for an end between two steps
+    error      text
+) WITH (fillfactor = 50);
+
+-- The same thing is done once at a time: who asks for it again gets the run that is open.
+CREATE UNIQUE INDEX run_open_key ON analytics.run (kind, md5(arguments::text)) WHERE state IN ('queued', 'running');
+
+-- What a run found and could not use: a malformed key, an unknown specialist. Nothing that would have stopped it.
+CREATE TABLE analytics.run_problem (
+    run     bigint NOT NULL REFERENCES analytics.run,
+    reason  text   NOT NULL,
+    subject text   NOT NULL,
+    PRIMARY KEY (run, reason, subject)
+);
+$run_0010_runs$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0010_runs', '8a0b5a0ce8431c1c91e9b4b8f72b461a897d204d504c4c3e9c6b6c0984f0ad7e');
+        RAISE NOTICE 'applied 0010_runs';
+    ELSIF checksum_applied <> '8a0b5a0ce8431c1c91e9b4b8f72b461a897d204d504c4c3e9c6b6c0984f0ad7e' THEN
+        RAISE EXCEPTION 'the migration 0010_runs was changed after it had been applied: restore the file';
+    END IF;
+
     EXECUTE $outcome_view$
 -- The view analytics.outcome (specialist_id, kind, occurred_at) over those of the site's tables that are there. Every
 -- `migrate` ends with this, because the site may have got one more. A view that somebody made otherwise is left alone.

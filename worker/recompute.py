@@ -10,6 +10,7 @@ from rich.table import Table
 
 from worker.days import days_between
 from worker.errors import Conflict, Stop
+from worker.operation import Arguments, JsonObject, Operation, Step
 from worker.outcomes import refresh_outcomes
 from worker.queries import query
 from worker.settings import Settings
@@ -118,6 +119,36 @@ def diff_day(connection: Connection, day: date, time_zone: str, specialist: str 
 def _diff(connection: Connection, which: dict[str, Any]) -> list[WrongRow]:
     with connection.cursor(row_factory=class_row(WrongRow)) as cursor:
         return cursor.execute(query("diff_day"), which).fetchall()
+
+
+class RecomputeArguments(Arguments):
+    """Which rows to assign anew."""
+
+    first: date
+    last: date
+    specialist: str | None = None
+
+
+def recompute_steps(settings: Settings, _run: int, arguments: RecomputeArguments, cursor: JsonObject) -> Iterator[Step]:
+    """Recompute day after day, a step each.
+
+    Raises:
+        Stop, Conflict, Retry: see `recompute_days`.
+    """
+    days = days_between(arguments.first, arguments.last)
+    done = cursor.get("done", 0)
+    result = Recomputed(**cursor.get("result", {"rows": 0, "profile_views": 0, "contact_views": 0}))
+    if done == len(days):
+        return
+    with connect_postgres(settings, "recompute") as connection:
+        for _, recomputed in recompute_days(connection, days[done], days[-1], settings.time_zone, arguments.specialist):
+            done += 1
+            result = Recomputed(*map(sum, zip(result, recomputed, strict=True)))
+            so_far = result._asdict()
+            yield Step(done=done, total=len(days), cursor={"done": done, "result": so_far}, result=so_far)
+
+
+RECOMPUTE = Operation("recompute", "days", RecomputeArguments, recompute_steps)
 
 
 def run_recompute(settings: Settings, first: date, last: date, specialist: str | None, *, dry_run: bool) -> int:
