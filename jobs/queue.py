@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -27,9 +27,17 @@ from worker.log import get_logger
 ROLLUP = "rollup"
 OPS = "ops"
 FUNCTIONS = frozenset(
-    {"jobs.rollup.rollup", "jobs.maintenance.partitions", "jobs.outcomes.open_days", "jobs.outcomes.last_days"}
+    {
+        "jobs.rollup.rollup",
+        "jobs.maintenance.partitions",
+        "jobs.outcomes.open_days",
+        "jobs.outcomes.last_days",
+        "jobs.runs.step_on",
+    }
 )
 JOB_SECONDS = 180
+RUN_SECONDS = 1_800
+"""A run gives way between two steps, so this is for one step that hangs."""
 JOB_BYTES = 1_048_576
 """Most bytes of a job's hash, unpacked: a kilobyte that was packed on purpose unpacks to a megabyte."""
 
@@ -196,6 +204,41 @@ def enqueue_tick(
     return True
 
 
-def others_wait(connection: Redis) -> bool:
-    """Whether a shard's rollup waits for a worker."""
-    return connection.llen(AnalyticsQueue(ROLLUP, connection).key) > 0
+def enqueue_run(connection: Redis, run_id: int, attempt: int) -> bool:
+    """Put a run in, behind all that waits, unless it is in with this attempt.
+
+    What it does is in PostgreSQL: whoever can write to Redis can do no more than let it go on.
+
+    Args:
+        connection: to Redis.
+        run_id: its number in `analytics.run`.
+        attempt: the one that its row has.
+
+    Returns:
+        Whether this call did it.
+    """
+    try:
+        AnalyticsQueue(OPS, connection).enqueue_call(
+            "jobs.runs.step_on",
+            args=(run_id, attempt),
+            job_id=f"run-{run_id}-{attempt}",
+            unique=True,
+            timeout=RUN_SECONDS,
+            result_ttl=0,
+            failure_ttl=60,
+        )
+    except DuplicateJobError:
+        return False
+    return True
+
+
+def queued_runs(connection: Redis) -> set[tuple[int, int]]:
+    """The runs that wait for a worker, each with its attempt."""
+    job_ids = cast(list[bytes], connection.lrange(AnalyticsQueue(OPS, connection).key, 0, -1))
+    found = (re.fullmatch(rb"run-(\d+)-(\d+)", job_id) for job_id in job_ids)
+    return {(int(match[1]), int(match[2])) for match in found if match}
+
+
+def others_wait(connection: Redis, queue: str) -> bool:
+    """Whether a job of the queue waits for a worker."""
+    return connection.llen(AnalyticsQueue(queue, connection).key) > 0

@@ -631,8 +631,9 @@ CREATE TABLE analytics.run (
     ended_at   timestamptz,
     done       bigint      NOT NULL DEFAULT 0,
     total      bigint,                                 -- NULL: not known
+    deaths     integer     NOT NULL DEFAULT 0,         -- executions in a row that died without a step
     cursor     jsonb       NOT NULL DEFAULT '{}',      -- where the next step begins
-    result     jsonb       NOT NULL DEFAULT '{}',      -- what came of the steps so far
+    result     json        NOT NULL DEFAULT '{}',      -- what came of the steps so far; in its own order
     stopped_by text,                                   -- who asked for an end between two steps
     error      text
 ) WITH (fillfactor = 50);
@@ -648,9 +649,9 @@ CREATE TABLE analytics.run_problem (
     PRIMARY KEY (run, reason, subject)
 );
 $run_0010_runs$;
-        INSERT INTO analytics.migration (name, checksum) VALUES ('0010_runs', '8a0b5a0ce8431c1c91e9b4b8f72b461a897d204d504c4c3e9c6b6c0984f0ad7e');
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0010_runs', '402ef215312715400d9e85c431afd2df167d73940ce5904e7aaba58880a2838a');
         RAISE NOTICE 'applied 0010_runs';
-    ELSIF checksum_applied <> '8a0b5a0ce8431c1c91e9b4b8f72b461a897d204d504c4c3e9c6b6c0984f0ad7e' THEN
+    ELSIF checksum_applied <> '402ef215312715400d9e85c431afd2df167d73940ce5904e7aaba58880a2838a' THEN
         RAISE EXCEPTION 'the migration 0010_runs was changed after it had been applied: restore the file';
     END IF;
 

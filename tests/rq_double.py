@@ -6,13 +6,13 @@ How a slice behaves is read from the key `fake:mode`: `raise` ends it with an er
 """
 # ruff: noqa: PLC0415 - what imports the pipeline is imported after its replacement
 
+import importlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
 from redis import Redis
@@ -60,10 +60,9 @@ def refresh_last_days(settings: Settings) -> dict[str, int]:
 
 
 def replace(name: str, *functions: Callable[..., Any]) -> None:
-    fake = ModuleType(name)
+    module = importlib.import_module(name)
     for function in functions:
-        setattr(fake, function.__name__, function)
-    sys.modules[name] = fake
+        setattr(module, function.__name__, function)
 
 
 def swallowing_a_signal() -> None:

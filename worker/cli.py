@@ -8,11 +8,12 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from worker.errors import AnalyticsError
 from worker.events import Reason
@@ -27,8 +28,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+class RunsGroup(TyperGroup):
+    """`runs` lists them, and `runs 7` shows one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the command that was left out."""
+        if not args or (args[0].startswith("-") and args[0] != "--help"):
+            args = ["list", *args]
+        elif args[0].isdecimal():
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 letters = typer.Typer(help="Look at what could not be counted, send it again, or put it aside.", no_args_is_help=True)
 app.add_typer(letters, name="dead-letters")
+runs = typer.Typer(help="What was done on demand, and what is being done: list, show, stop.", cls=RunsGroup)
+app.add_typer(runs, name="runs")
 
 
 class QueueName(StrEnum):
@@ -52,6 +69,11 @@ OfReason = Annotated[Reason | None, typer.Option(help="Only those of this reason
 Since = Annotated[datetime | None, typer.Option(help="Only those buried at this time or later, UTC.")]
 Until = Annotated[datetime | None, typer.Option(help="Only those buried before this time, UTC.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that are buried.")]
+Now = Annotated[bool, typer.Option("--now", help="Do it in this process: no worker and no queue is needed.")]
+Wait = Annotated[
+    bool | None, typer.Option("--wait/--no-wait", help="Follow it to its end; else its number is printed at once.")
+]
+RunNumber = Annotated[int, typer.Argument(metavar="N", min=1, max=2**63 - 1, help="Its number.")]
 DryRun = Annotated[bool, typer.Option(help="Only say how many it would be.")]
 Lifeline = Annotated[int | None, typer.Option(hidden=True, help="Descriptor whose end means: no supervisor any more.")]
 
@@ -249,13 +271,48 @@ def discard_letters(
 def recompute(
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    *,
     specialist: Annotated[str | None, typer.Option(help="Only the rows of this one.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Change nothing, show each row; exit code 1 if there are any.")] = False,
+    now: Now = False,
+    wait: Wait = None,
 ) -> None:
     """Assign the views of whole days anew: what was there before the ledger, and what the ledger counts."""
-    from worker.recompute import run_recompute
+    from worker.recompute import RECOMPUTE, checked_arguments, run_dry_recompute
+    from worker.run_view import run_operation
 
-    raise typer.Exit(run_recompute(_settings(), first.date(), last.date(), specialist, dry_run=dry_run))
+    settings = _settings()
+    arguments = checked_arguments(settings, first.date(), last.date(), specialist)
+    if dry_run:
+        raise typer.Exit(run_dry_recompute(settings, arguments))
+    raise typer.Exit(run_operation(settings, RECOMPUTE, arguments, now=now, wait=wait))
+
+
+@runs.command("list")
+def list_runs(
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the last runs, the newest first."""
+    from worker.run_view import run_list
+
+    raise typer.Exit(run_list(_settings(), limit=limit, as_json=json))
+
+
+@runs.command("show")
+def show_run(number: RunNumber, json: Json = False) -> None:
+    """Show one run: what was asked for by whom, how far it is, what came of it, and what it could not use."""
+    from worker.run_view import run_show
+
+    raise typer.Exit(run_show(_settings(), number, as_json=json))
+
+
+@runs.command("stop")
+def stop_run(number: RunNumber) -> None:
+    """Stop one run between two of its steps."""
+    from worker.run_view import run_stop
+
+    raise typer.Exit(run_stop(_settings(), number))
 
 
 @app.command()

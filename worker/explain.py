@@ -22,7 +22,7 @@ from worker.producer import stream_of
 from worker.queries import query
 from worker.recompute import diff_day
 from worker.settings import Settings
-from worker.store import Connection, known_specialists, list_partitions, load_position, postgres_errors
+from worker.store import Connection, check_specialist, list_partitions, load_position, postgres_errors
 from worker.stream import Entry, StreamReader
 
 PAGE_ENTRIES = 1_000
@@ -149,8 +149,7 @@ def explain(settings: Settings, connection: Connection, specialist: str, day: da
     """
     which = {"specialist": specialist, "date": day, "time_zone": settings.time_zone}
     with _one_moment(connection):
-        if not specialist.isascii() or not known_specialists(connection, [specialist]):
-            raise Stop(f'there is no specialist {specialist!r} in "SpecialistProfile"')
+        check_specialist(connection, specialist)
         rows = _all(connection, Row, query("find_daily_row"), which)
         wrong = diff_day(connection, day, settings.time_zone, specialist)
         gone = connection.execute(query("list_gone_days"), which).fetchall() if wrong and wrong[0].would_lose else []

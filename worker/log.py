@@ -11,11 +11,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@|(?<=password=)[^\s&'\"]+", re.IGNORECASE)
 
 
+def hide_credentials(text: str) -> str:
+    """The text without what stands between `://` and `@`, and after `password=`."""
+    return _CREDENTIALS.sub("", text)
+
+
 def _drop_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Last guard before a line is written: libraries put URLs into their own messages and tracebacks."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = _CREDENTIALS.sub("", value)
+            event[key] = hide_credentials(value)
     return event
 
 

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, scalar_row
+from pydantic import model_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +15,7 @@ from worker.operation import Arguments, JsonObject, Operation, Step
 from worker.outcomes import refresh_outcomes
 from worker.queries import query
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres, postgres_errors
+from worker.store import Connection, check_specialist, connect_postgres, postgres_errors
 
 ATTEMPTS = 3
 WIDE = 140
@@ -128,6 +129,11 @@ class RecomputeArguments(Arguments):
     last: date
     specialist: str | None = None
 
+    @model_validator(mode="after")
+    def _days_are_a_range(self) -> "RecomputeArguments":
+        days_between(self.first, self.last)
+        return self
+
 
 def recompute_steps(settings: Settings, _run: int, arguments: RecomputeArguments, cursor: JsonObject) -> Iterator[Step]:
     """Recompute day after day, a step each.
@@ -151,40 +157,40 @@ def recompute_steps(settings: Settings, _run: int, arguments: RecomputeArguments
 RECOMPUTE = Operation("recompute", "days", RecomputeArguments, recompute_steps)
 
 
-def run_recompute(settings: Settings, first: date, last: date, specialist: str | None, *, dry_run: bool) -> int:
-    """Recompute the days and say what changed; with `dry_run` show every row that would.
-
-    Returns:
-        The exit code: 1 when a dry run found that the daily table is not what the formula says.
+def checked_arguments(settings: Settings, first: date, last: date, specialist: str | None) -> RecomputeArguments:
+    """What a person asks for.
 
     Raises:
-        Stop: see `recompute_days`.
+        Stop: the days are no range, or there is no such specialist.
         Retry: the server is away.
     """
-    if specialist is not None and not specialist.isprintable():
-        raise Stop("--specialist is no id: it has characters that cannot be shown")
+    arguments = RecomputeArguments(first=first, last=last, specialist=specialist)
+    if specialist is not None:
+        with connect_postgres(settings, "recompute") as connection:
+            check_specialist(connection, specialist)
+    return arguments
+
+
+def run_dry_recompute(settings: Settings, arguments: RecomputeArguments) -> int:
+    """Show every row that a recompute would change.
+
+    Returns:
+        The exit code: 1 when the daily table is not what the formula says.
+
+    Raises:
+        Retry: the server is away.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
     with connect_postgres(settings, "recompute") as connection:
-        if dry_run:
-            wrong = [
-                (day, row)
-                for day in days_between(first, last)
-                for row in diff_day(connection, day, settings.time_zone, specialist)
-            ]
-            console.print(_difference(wrong))
-            return 1 if wrong else 0
-        for day, recomputed in recompute_days(connection, first, last, settings.time_zone, specialist):
-            console.print(f"{day}  {_what_changed(recomputed)}")
-    return 0
-
-
-def _what_changed(recomputed: Recomputed) -> str:
-    views = f"profile views {recomputed.profile_views:+,}, contact views {recomputed.contact_views:+,}"
-    changes = [f"{recomputed.rows:,} rows changed: {views}"] if recomputed.rows else []
-    changes += [f"outcomes of {recomputed.outcome_rows:,} rows changed"] if recomputed.outcome_rows else []
-    return "; ".join(changes) or "right"
+        wrong = [
+            (day, row)
+            for day in days_between(arguments.first, arguments.last)
+            for row in diff_day(connection, day, settings.time_zone, arguments.specialist)
+        ]
+    console.print(_difference(wrong))
+    return 1 if wrong else 0
 
 
 def _difference(wrong: list[tuple[date, WrongRow]]) -> Table | str:

@@ -301,6 +301,16 @@ def known_specialists(connection: Connection, ids: Collection[str]) -> set[str]:
         return set(cursor.execute(query("known_specialists"), {"ids": list(ids)}))
 
 
+def check_specialist(connection: Connection, specialist: str) -> None:
+    """Nobody has a daily row who is not in `"SpecialistProfile"`: its foreign key sees to that.
+
+    Raises:
+        Stop: there is no such specialist.
+    """
+    if not specialist.isascii() or not known_specialists(connection, [specialist]):
+        raise Stop(f'there is no specialist {specialist!r} in "SpecialistProfile"')
+
+
 def list_partitions(connection: Connection) -> set[date]:
     """The UTC days that have a ledger partition."""
     with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:

@@ -15,8 +15,9 @@ CREATE TABLE analytics.run (
     ended_at   timestamptz,
     done       bigint      NOT NULL DEFAULT 0,
     total      bigint,                                 -- NULL: not known
+    deaths     integer     NOT NULL DEFAULT 0,         -- executions in a row that died without a step
     cursor     jsonb       NOT NULL DEFAULT '{}',      -- where the next step begins
-    result     jsonb       NOT NULL DEFAULT '{}',      -- what came of the steps so far
+    result     json        NOT NULL DEFAULT '{}',      -- what came of the steps so far; in its own order
     stopped_by text,                                   -- who asked for an end between two steps
     error      text
 ) WITH (fillfactor = 50);

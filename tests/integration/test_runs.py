@@ -1,0 +1,319 @@
+"""Runs: rows that say what is to be done, executions that may die, change hands or be doubled, and one result."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+import redis
+
+from jobs.queue import enqueue_run, queued_runs
+from jobs.reviver import Reviver
+from jobs.runs import step_on
+from tests.support import environment, wait_until
+from worker import execute as executing
+from worker import runs as rows
+from worker.errors import Conflict, Retry, Stop
+from worker.execute import execute
+from worker.operation import Arguments, JsonObject, Operation, Problem, Step
+from worker.operations import OPERATIONS
+from worker.runs import Run, State, claim_run, list_problems, load_run, open_run, revive_run, stop_run
+from worker.settings import Settings
+from worker.store import Connection
+
+
+class CountArguments(Arguments):
+    """How far to count."""
+
+    to: int = 3
+
+
+class Counting:
+    """An operation that counts, a number a step, and notes what it has begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.closed = 0
+        self.errors: dict[int, list[Exception]] = {}
+
+    def steps(self, _: Settings, run: int, arguments: CountArguments, cursor: JsonObject) -> Iterator[Step]:
+        try:
+            for number in range(cursor.get("number", 0) + 1, arguments.to + 1):
+                self.begun.append(number)
+                if self.errors.get(number):
+                    raise self.errors[number].pop(0)
+                result = {"sum": number * (number + 1) // 2}
+                yield Step(done=number, total=arguments.to, cursor={"number": number}, result=result)
+        finally:
+            self.closed += 1
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    operation = Counting()
+    monkeypatch.setitem(OPERATIONS, "count", Operation("count", "numbers", CountArguments, operation.steps))
+    return operation
+
+
+def begin(connection: Connection, **arguments: Any) -> Run:
+    return open_run(connection, OPERATIONS["count"], CountArguments(**arguments), "anna@here").run
+
+
+def now(connection: Connection, run: Run) -> Run:
+    found = load_run(connection, run.id)
+    assert found is not None
+    return found
+
+
+def never() -> bool:
+    return False
+
+
+def after(turns: int) -> Any:
+    """Says yes when it is asked for this time."""
+    asked = count(1)
+    return lambda: next(asked) >= turns
+
+
+def go(settings: Settings, connection: Connection, run: Run, until: Any = never) -> State | None:
+    run = now(connection, run)
+    attempt = claim_run(connection, run.id, run.attempt)
+    assert attempt is not None
+    return execute(settings, run.id, attempt, until).state
+
+
+def age(connection: Connection, run: Run, seconds: float = 60) -> None:
+    """Let the last sign of life be so old."""
+    connection.execute(
+        "UPDATE analytics.run SET seen_at = now() - make_interval(secs => %s) WHERE id = %s", [seconds, run.id]
+    )
+
+
+def test_to_the_end(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """A run goes step by step, and its row tells who asked, how far it came and what came of it."""
+    run = begin(connection)
+    assert (run.state, run.operator, run.arguments, run.started_at) == ("queued", "anna@here", {"to": 3}, None)
+    assert go(settings, connection, run) == "done"
+    run = now(connection, run)
+    assert (run.state, run.done, run.total, run.result, run.error) == ("done", 3, 3, {"sum": 6}, None)
+    assert run.started_at is not None and run.ended_at is not None and run.ended_at >= run.started_at
+    assert (counting.begun, counting.closed) == ([1, 2, 3], 1)
+
+
+def test_one_at_a_time(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """Who asks for what is open already gets that run; for other arguments, or when it has ended, a new one."""
+    run = begin(connection)
+    again = open_run(connection, OPERATIONS["count"], CountArguments(to=3), "boris@there")
+    assert (again.run, again.is_new) == (now(connection, run)._replace(silent_s=again.run.silent_s), False)
+    assert begin(connection, to=4).id != run.id
+    go(settings, connection, run)
+    assert begin(connection).id not in (run.id, again.run.id)
+
+
+def test_it_gives_way_and_goes_on(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """At the end of a slice the run is queued, its steps are closed, and the next slice begins behind the last step."""
+    run = begin(connection)
+    assert go(settings, connection, run, after(2)) == "queued"
+    assert (now(connection, run).done, counting.closed) == (2, 1)
+    assert go(settings, connection, run) == "done"
+    assert (counting.begun, now(connection, run).result) == ([1, 2, 3], {"sum": 6})
+
+
+def test_who_lost_the_fence_ends(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """An execution that was taken for dead writes nothing any more, and ends in silence after its step."""
+    run = begin(connection)
+    attempt = claim_run(connection, run.id, 0)
+    assert attempt is not None
+
+    def taken_for_dead() -> bool:
+        age(connection, run)
+        revived = revive_run(connection, now(connection, run))
+        assert revived is not None and revived.state == "queued"
+        assert execute(settings, run.id, claim_run(connection, run.id, revived.attempt) or 0, never).state == "done"
+        return False
+
+    assert execute(settings, run.id, attempt, taken_for_dead).state is None
+    ended = now(connection, run)
+    assert (ended.state, ended.done, ended.result) == ("done", 3, {"sum": 6})
+    assert counting.begun == [1, 2, 3, 2]
+
+
+def test_a_job_twice(
+    settings: Settings, connection: Connection, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same job run twice, or with a number from nowhere, does nothing."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    run = begin(connection)
+    for arguments in ((run.id, 0), (run.id, 0), (run.id, 1), (run.id, -1), (10**6, 0)):
+        step_on(*arguments)
+    assert (now(connection, run).state, counting.begun) == ("done", [1, 2, 3])
+
+
+def test_stop_between_two_steps(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """A stop ends a running run after its step, and a waiting one at once; who asked is kept; an ended one is left."""
+    run = begin(connection)
+
+    def asks() -> bool:
+        assert stop_run(connection, run.id, "boris@there") == "running"
+        return False
+
+    assert go(settings, connection, run, asks) == "stopped"
+    run = now(connection, run)
+    assert (run.state, run.done, run.stopped_by, run.result) == ("stopped", 2, "boris@there", {"sum": 3})
+    assert stop_run(connection, run.id, "anna@here") is None
+    waiting = begin(connection)
+    assert stop_run(connection, waiting.id, "boris@there") == "stopped"
+    assert claim_run(connection, waiting.id, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Stop("set this and that"), "set this and that"),
+        (ValueError("no\0 such thing"), "ValueError: no such thing"),
+        (ConnectionError("postgresql://me:secret@there is away"), "ConnectionError: postgresql://there is away"),
+    ],
+)
+def test_a_failure(settings: Settings, connection: Connection, counting: Counting, error: Exception, text: str) -> None:
+    """What a person must change, or nobody has thought of, ends the run with one line; what was done stays."""
+    counting.errors[2] = [error]
+    run = begin(connection)
+    assert go(settings, connection, run) == "failed"
+    run = now(connection, run)
+    assert (run.state, run.error, run.done) == ("failed", text, 1)
+
+
+@pytest.mark.parametrize("error", [Retry, Conflict])
+def test_a_server_that_is_away(
+    settings: Settings, connection: Connection, counting: Counting, error: type[Exception]
+) -> None:
+    """A step that has to be tried again is, from where the last one ended, until it goes well."""
+    counting.errors[2] = [error("not now"), error("not now")]
+    run = begin(connection)
+    assert go(settings, connection, run) == "done"
+    assert (counting.begun, now(connection, run).result) == ([1, 2, 2, 2, 3], {"sum": 6})
+
+
+def test_giving_way_while_waiting(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """A run that waits for something gives way too, and its row says what it waits for."""
+    counting.errors[1] = [Retry("Redis is away")]
+    run = begin(connection)
+    assert go(settings, connection, run, after(1)) == "queued"
+    assert (now(connection, run).error, now(connection, run).state) == ("Redis is away", "queued")
+    assert go(settings, connection, run) == "done"
+    assert now(connection, run).error is None
+
+
+def test_a_row_of_another_version(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """A kind or arguments that this version does not know fail the run, in one line."""
+    for kind, arguments in (("fly", "{}"), ("count", '{"to": "far"}'), ("count", '{"up_to": 3}')):
+        row = connection.execute(
+            "INSERT INTO analytics.run (kind, arguments, operator) VALUES (%s, %s, 'x') RETURNING id", [kind, arguments]
+        ).fetchone()
+        assert row is not None
+        found = load_run(connection, row[0])
+        assert found is not None
+        assert go(settings, connection, found) == "failed"
+        error = now(connection, found).error
+        assert error and len(error.splitlines()) == 1 and kind in error
+    assert counting.begun == []
+
+
+def test_problems_are_kept_once(settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step could not use is kept with the run, once, also if the step is done twice."""
+
+    def steps(_: Settings, run: int, arguments: Any, cursor: JsonObject) -> Iterator[Step]:
+        for done in (1, 2):
+            yield Step(done=done, cursor={}, result={}, problems=[Problem("malformed key", "a:b")])
+
+    monkeypatch.setitem(OPERATIONS, "count", Operation("count", "keys", CountArguments, steps))
+    run = begin(connection)
+    assert go(settings, connection, run) == "done"
+    assert list_problems(connection, run.id) == [("malformed key", "a:b")]
+    assert now(connection, run).total is None
+
+
+def test_signs_of_life(
+    settings: Settings, connection: Connection, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that takes long shows that it lives."""
+    monkeypatch.setattr(executing, "PULSE_S", 0.05)
+    run = begin(connection, to=1)
+
+    def long_step() -> bool:
+        age(connection, run)
+        wait_until(lambda: now(connection, run).silent_s < 10, "a sign of life")
+        return False
+
+    assert go(settings, connection, run, long_step) == "done"
+
+
+# ---- what is lost is revived -----------------------------------------------------------------------------------------
+
+
+def test_a_lost_execution_is_revived_once(
+    settings: Settings, connection: Connection, client: redis.Redis, counting: Counting
+) -> None:
+    """A run without a sign of life is queued again, by one of several revivers; a living one is left alone."""
+    run = begin(connection)
+    claim_run(connection, run.id, 0)
+    with Reviver(settings) as first, Reviver(settings) as second:
+        first.look()
+        assert queued_runs(client) == set()
+        age(connection, run)
+        first.look()
+        second.look()
+    assert (now(connection, run).state, queued_runs(client)) == ("queued", {(run.id, 2)})
+
+
+def test_a_lost_job_is_put_in_again(
+    settings: Settings, connection: Connection, client: redis.Redis, counting: Counting
+) -> None:
+    """A queued run whose job is gone with Redis' memory is put in again; one that waits for its turn is left alone."""
+    run = begin(connection)
+    enqueue_run(client, run.id, run.attempt)
+    age(connection, run)
+    with Reviver(settings) as reviver:
+        reviver.look()
+        assert queued_runs(client) == {(run.id, 0)}
+        client.flushdb()
+        reviver.look()
+    assert queued_runs(client) == {(run.id, 1)}
+    assert go(settings, connection, run) == "done"
+
+
+def test_who_dies_again_and_again_is_not_revived(
+    settings: Settings, connection: Connection, counting: Counting
+) -> None:
+    """A run whose process dies at the same step each time fails; one that gets on between its deaths goes on."""
+    run = begin(connection, to=100)
+    for death in range(2 * rows.MOST_DEATHS):
+        run = now(connection, run)
+        attempt = claim_run(connection, run.id, run.attempt)
+        assert attempt is not None
+        if death < rows.MOST_DEATHS:
+            rows.advance_run(connection, run.id, attempt, Step(done=1, cursor={}, result={}))
+        age(connection, run)
+        revived = revive_run(connection, now(connection, run))
+        assert revived is not None
+        if revived.state == "failed":
+            break
+    assert death == 2 * rows.MOST_DEATHS - 2
+    failed = now(connection, run)
+    assert failed.state == "failed" and failed.error and "5 times" in failed.error
+
+
+def test_a_stop_reaches_the_dead(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A stop of a run whose process has died ends it, instead of reviving it."""
+    run = open_run(connection, OPERATIONS["recompute"], _days(), "anna@here").run
+    claim_run(connection, run.id, 0)
+    assert stop_run(connection, run.id, "anna@here") == "running"
+    age(connection, run)
+    with Reviver(settings) as reviver:
+        reviver.look()
+    assert (now(connection, run).state, queued_runs(client)) == ("stopped", set())
+
+
+def _days() -> Arguments:
+    return OPERATIONS["recompute"].arguments.model_validate({"first": "2026-11-10", "last": "2026-11-12"})
