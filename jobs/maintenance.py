@@ -1,9 +1,11 @@
-"""Doorway: what keeps the ledger in shape."""
+"""Doorway: what keeps the ledger and the streams in shape."""
 
-from worker.maintenance import keep_ledger
+from jobs.tick import scheduled
+from worker.maintenance import keep_ledger, trim_other_streams
 from worker.settings import load_settings
 
 
+@scheduled
 def partitions() -> dict[str, int]:
     """Make the ledger's partitions of the days to come, and seal the days that are past the retention.
 
@@ -11,3 +13,13 @@ def partitions() -> dict[str, int]:
         What was done, counted.
     """
     return keep_ledger(load_settings())
+
+
+@scheduled
+def trim() -> dict[str, int]:
+    """Trim the streams of another number of shards, which nobody reads any more.
+
+    Returns:
+        What was done, counted.
+    """
+    return trim_other_streams(load_settings())

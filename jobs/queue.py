@@ -23,13 +23,17 @@ from rq.utils import import_attribute
 
 from worker.errors import AnalyticsError
 from worker.log import get_logger
+from worker.scheduled import Tick
 
 ROLLUP = "rollup"
 OPS = "ops"
 FUNCTIONS = frozenset(
     {
         "jobs.rollup.rollup",
+        "jobs.close.days",
+        "jobs.close.books",
         "jobs.maintenance.partitions",
+        "jobs.maintenance.trim",
         "jobs.outcomes.open_days",
         "jobs.outcomes.last_days",
         "jobs.runs.step_on",
@@ -54,6 +58,7 @@ UNREADABLE = (
     ValueError,
     zlib.error,
 )
+TICK = "%Y%m%dT%H%M%SZ"
 _JOB_ID = re.compile(rb"[A-Za-z0-9_-]+")
 JOB_OR_EXECUTION = re.compile(rb"[A-Za-z0-9_-]+(:[A-Za-z0-9_-]+)?")
 
@@ -192,7 +197,7 @@ def enqueue_tick(
         AnalyticsQueue(OPS, connection).enqueue_call(
             function,
             args=tuple(args),
-            job_id=f"{name}-{tick.astimezone(UTC):%Y%m%dT%H%M%SZ}",
+            job_id=f"{name}-{tick.astimezone(UTC).strftime(TICK)}",
             unique=True,
             timeout=JOB_SECONDS,
             ttl=keep,
@@ -202,6 +207,15 @@ def enqueue_tick(
     except DuplicateJobError:
         return False
     return True
+
+
+def tick_of(job_id: str) -> Tick | None:
+    """The tick whose job has this id, or None if it is no tick's."""
+    name, _, at = job_id.rpartition("-")
+    try:
+        return Tick(name, datetime.strptime(at, TICK).replace(tzinfo=UTC)) if name else None
+    except ValueError:
+        return None
 
 
 def enqueue_run(connection: Redis, run_id: int, attempt: int) -> bool:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from redis import Redis
@@ -47,6 +48,21 @@ def run_shard(
 def keep_ledger(settings: Settings) -> dict[str, int]:
     trace(settings, "partitions", os.getpid()).close()
     return {"made": 0, "sealed": 0}
+
+
+def trim_other_streams(settings: Settings) -> dict[str, int]:
+    trace(settings, "trim", os.getpid()).close()
+    return {"trimmed": 0}
+
+
+def close_days(settings: Settings, now: datetime) -> dict[str, int]:
+    trace(settings, "close", os.getpid()).close()
+    return {"closed": 0}
+
+
+def compare_closed_days(settings: Settings, now: datetime) -> dict[str, int]:
+    trace(settings, "books", os.getpid()).close()
+    return {"days": 0}
 
 
 def refresh_open_days(settings: Settings) -> dict[str, int]:
@@ -100,7 +116,8 @@ def prepare(moment: str) -> None:
 
 def main(arguments: list[str]) -> int:
     replace("worker.pipeline", run_shard)
-    replace("worker.maintenance", keep_ledger)
+    replace("worker.maintenance", keep_ledger, trim_other_streams)
+    replace("worker.close", close_days, compare_closed_days)
     replace("worker.outcomes", refresh_open_days, refresh_last_days)
     from jobs.work import run_worker
     from worker.scheduler import run_scheduler

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from worker.errors import AnalyticsError
 from worker.observe import POSTGRESQL, REDIS, Finding, Observation
+from worker.scheduled import Ran
 from worker.settings import Settings
-from worker.status import Books, Outcomes, ShardStatus
+from worker.status import Books, Closing, Outcomes, ShardStatus
 
 PENDING_S = 15.0
 """Seconds that something must hold before it is an alert: a server that is restarted is not worth a message."""
@@ -34,11 +35,13 @@ ALERTS: Mapping[str, str] = MappingProxyType(
         "halted": "a shard has halted because most of its events are bad",
         "stale_outcomes": "requests, orders and reviews were last counted `ANALYTICS_ALERT_OUTCOMES_MINUTES` ago",
         "lost_entries": "within 15 minutes entries were lost, or a stream was found restarted, emptied or put back",
+        "wrong_rows": "within 15 minutes rows of a closed day were found not to be what its events say, and put right",
+        "failed_job": "the last run of a line of the schedule failed, or never ended: see `schedule --list`",
     }
 )
 """Every alert there is, and when it holds. The descriptions are the README's texts; a test holds the two together."""
 
-AT_ONCE = frozenset({"halted", "lost_entries"})
+AT_ONCE = frozenset({"halted", "lost_entries", "wrong_rows"})
 """Alerts that need no waiting: somebody has looked closely already."""
 
 
@@ -88,6 +91,8 @@ def judge(seen: Observation, last_hour: Tally, settings: Settings) -> Judgement:
         judged["halted"] = _halted(seen.records.books)
         judged["lost_entries"] = _lost(seen.records.findings)
         judged["stale_outcomes"] = _stale_outcomes(seen.records.outcomes, settings.alert_outcomes_minutes)
+        judged["wrong_rows"] = _wrong_rows(seen.records.closing)
+        judged["failed_job"] = _failed_job(seen.records.scheduled)
         judged["dead_letters"] = _dead_letters(last_hour, settings.alert_dead_share)
     if seen.shards is not None:
         judged["lag"] = _lag(seen.shards, settings.alert_lag_seconds)
@@ -126,6 +131,24 @@ def _stale_outcomes(outcomes: Outcomes, most_minutes: float) -> Alert | None:
         "see the log of the ops worker"
     )
     return Alert("stale_outcomes", text, outcomes.refreshed_s_ago, most_minutes * 60)
+
+
+def _wrong_rows(closing: Closing) -> Alert | None:
+    if closing.wrong_rows:
+        changes = f"profile views {closing.profile_views:+,}, contact views {closing.contact_views:+,}"
+        text = (
+            f"{closing.wrong_rows:,} daily rows of {', '.join(map(str, closing.wrong_days))} were not what the events"
+            f" say, and were put right: {changes}; see analytics.day_difference"
+        )
+        return Alert("wrong_rows", text, closing.wrong_rows, 0)
+    if closing.not_compared:
+        return Alert("wrong_rows", f"a day was closed without being compared: {closing.not_compared}", 0, 0)
+    return None
+
+
+def _failed_job(scheduled: Sequence[Ran]) -> Alert | None:
+    failed = [f"{line.name}: {line.failure}" for line in scheduled if line.failure]
+    return Alert("failed_job", "; ".join(failed), len(failed), 0) if failed else None
 
 
 def _dead_letters(last_hour: Tally, most: float) -> Alert | None:

@@ -108,10 +108,20 @@ def work(queue: QueueName, lifeline: Lifeline = None) -> None:
 
 
 @app.command()
-def schedule(lifeline: Lifeline = None) -> None:
-    """Run the scheduler alone: it keeps the rollup jobs alive and starts what is due."""
+def schedule(
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Show each line, how it ran last, and its next run.")
+    ] = False,
+    json: Json = False,
+    lifeline: Lifeline = None,
+) -> None:
+    """Run the scheduler alone: it keeps the rollup jobs alive and starts what is due. With --list only show that."""
+    from worker.schedule_view import run_schedule_list
     from worker.scheduler import run_scheduler
     from worker.supervisor import watch_lifeline
+
+    if only_list or json:
+        raise typer.Exit(run_schedule_list(_settings(), as_json=json))
 
     settings = _ready_settings(lifeline)
     if lifeline is not None:

@@ -1,6 +1,6 @@
 """Dates in the configured zone."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from worker.errors import Stop
@@ -31,3 +31,9 @@ def days_before(today: date, number: int) -> list[date]:
 def local_date(moment: datetime, time_zone: str) -> date:
     """The date of a moment (with its zone) in the zone of an IANA name."""
     return moment.astimezone(ZoneInfo(time_zone)).date()
+
+
+def end_of(day: date, time_zone: str) -> datetime:
+    """The moment at which a date is over, in UTC. A midnight that is there twice, or not at all, is the later one."""
+    midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZoneInfo(time_zone))
+    return max(midnight.replace(fold=fold).astimezone(UTC) for fold in (0, 1))

@@ -1,11 +1,13 @@
-"""Keeping the ledger in shape: partitions ahead, sealing behind."""
+"""Keeping the ledger in shape, partitions ahead and sealing behind; and streams that nobody else trims."""
 
 from datetime import UTC, datetime, timedelta
 
 from worker import store
+from worker.doctor.stream_checks import read_stands
 from worker.errors import Retry
 from worker.log import get_logger
 from worker.settings import Settings
+from worker.stream import StreamReader, connect_redis
 
 DAYS_AHEAD = 3
 DAYS_SEALED_AT_ONCE = 5
@@ -44,3 +46,24 @@ def _seal_days(connection: store.Connection, settings: Settings) -> int:
             return sealed
         log.info("day sealed", day=str(day))
     return DAYS_SEALED_AT_ONCE
+
+
+def trim_other_streams(settings: Settings) -> dict[str, int]:
+    """Trim the streams of another number of shards, where committed entries would lie for ever: whoever reads a stream
+    trims it, and these nobody reads. What was not read stays, and so does all of a stream that may be another one.
+
+    Returns:
+        How many entries were `trimmed`.
+
+    Raises:
+        Stop, Retry: a server refuses us, or is away.
+    """
+    trimmed = 0
+    with store.connect_postgres(settings, "maintenance") as connection, connect_redis(settings) as client:
+        _, others, _ = read_stands(settings, connection, client)
+        for stand in others:
+            if stand.position and stand.position.ordinal is not None and stand.verdict is None:
+                reader = StreamReader(client, settings, stand.stream)
+                while entries := reader.trim(stand.position.last_id, settings.stream_retention_ms):
+                    trimmed += entries
+    return {"trimmed": trimmed}

@@ -10,13 +10,17 @@ from psycopg.rows import class_row
 from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.queries import query
+from worker.scheduled import Ran, read_scheduled
 from worker.settings import Settings
 from worker.status import (
+    RECENT_S,
     Books,
+    Closing,
     OpenAlert,
     Outcomes,
     ShardStatus,
     read_books,
+    read_closing,
     read_open_alerts,
     read_outcomes,
     read_shards,
@@ -28,9 +32,6 @@ POSTGRESQL, REDIS = "postgresql", "redis"
 
 ANSWER_S = 2.0
 """Seconds that each server has to answer: both together stay well below the 10 s that Prometheus waits."""
-
-RECENT_S = 15 * 60
-"""Seconds for which a finding about a stream is news."""
 
 
 class Finding(NamedTuple):
@@ -50,6 +51,8 @@ class Records:
     findings: Sequence[Finding]
     alerts: Sequence[OpenAlert]
     outcomes: Outcomes
+    closing: Closing
+    scheduled: Sequence[Ran]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +105,5 @@ def read_records(connection: Connection) -> Records:
     """The books, what was found wrong, and the alerts."""
     with postgres_errors(), connection.cursor(row_factory=class_row(Finding)) as cursor:
         findings = cursor.execute(query("list_findings"), {"recent_s": RECENT_S}).fetchall()
-    return Records(read_books(connection), findings, read_open_alerts(connection), read_outcomes(connection))
+    books, alerts, outcomes = read_books(connection), read_open_alerts(connection), read_outcomes(connection)
+    return Records(books, findings, alerts, outcomes, read_closing(connection), read_scheduled(connection))

@@ -22,6 +22,10 @@ WIDE = 140
 """Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 
+class EventsGone(Stop):
+    """The events of a day are gone, and without them a number would become smaller."""
+
+
 class WrongRow(NamedTuple):
     """A daily row that is not what the formula says. Where all six are as they should be, its rates are not."""
 
@@ -66,13 +70,31 @@ def recompute_days(
         specialist: id of the only one whose rows are looked at.
 
     Raises:
-        Stop: events of a day are gone, and without them a number would become smaller; the days before it are done.
+        EventsGone: without the events of a day a number would become smaller; the days before it are done.
         Conflict: somebody was in the way three times in a row.
         Retry: the server is away.
     """
     for day in days_between(first, last):
-        views = _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
+        which = {"date": day, "time_zone": time_zone, "specialist": specialist, "recorded": False}
+        views = _recompute_day(connection, which)
         yield day, views._replace(outcome_rows=refresh_outcomes(connection, day, time_zone))
+
+
+def put_right(connection: Connection, day: date, time_zone: str) -> Recomputed:
+    """Hold a day that is over against its events; rows that are otherwise are recomputed, and both numbers are kept in
+    `analytics.day_difference`. While all rows are right, which is always, nothing is locked and nobody waits.
+
+    Args:
+        connection: in autocommit mode.
+        day: a date in `time_zone`.
+        time_zone: IANA name; its midnight divides the days.
+
+    Raises:
+        EventsGone, Conflict, Retry: see `recompute_days`.
+    """
+    if not diff_day(connection, day, time_zone):
+        return Recomputed(0, 0, 0)
+    return _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": None, "recorded": True})
 
 
 def _recompute_day(connection: Connection, which: dict[str, Any]) -> Recomputed:
@@ -100,7 +122,7 @@ def _refuse_loss(connection: Connection, which: dict[str, Any]) -> None:
         gone = cursor.execute(query("list_gone_days"), which).fetchall()
     losing = [row for row in _diff(connection, which) if row.would_lose] if gone else []
     if losing:
-        raise Stop(
+        raise EventsGone(
             f"{which['date']} is not recomputed: the events of {', '.join(map(str, gone))} (UTC) are gone and were not"
             f" sealed, and {len(losing):,} daily rows would lose views (the first is {losing[0].specialist_id}'s)"
         )

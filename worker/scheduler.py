@@ -59,6 +59,10 @@ SCHEDULE = (
     ),
     Scheduled("outcomes", "* * * * *", "jobs.outcomes.open_days", "count the outcomes of today and yesterday"),
     Scheduled("outcomes-nightly", "10 3 * * *", "jobs.outcomes.last_days", "count the outcomes of the last days"),
+    # Each hour and not once a night: a day that is not read to its end at midnight is then closed an hour later.
+    Scheduled("close", "20 * * * *", "jobs.close.days", "close the days that are over: compare them with their events"),
+    Scheduled("books", "40 3 * * *", "jobs.close.books", "compare the last closed days with their events once more"),
+    Scheduled("trim", "50 3 * * *", "jobs.maintenance.trim", "trim the streams of another number of shards"),
 )
 
 
@@ -92,6 +96,7 @@ class Scheduler:
                 self.run_once(datetime.now(UTC))
             except RedisError as error:
                 period = AWAY_SECONDS
+                self._ticked.clear()  # what was put in may be gone; ids tell what was done
                 if not self._redis_away:
                     log.warning("Redis is away", error=str(error))
                 self._redis_away = True

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 import redis
@@ -11,11 +11,15 @@ from psycopg.rows import class_row
 
 from worker.continuity import EntryId, Position
 from worker.queries import query
+from worker.scheduled import Ran, read_scheduled
 from worker.settings import Settings
 from worker.store import Connection, postgres_errors
 from worker.stream import Backlog, read_backlog
 
 SAMPLE_S = 1.0
+
+RECENT_S = 15 * 60
+"""Seconds for which a finding about a stream or a closed day is news."""
 
 
 class Books(NamedTuple):
@@ -91,6 +95,23 @@ class Outcomes(NamedTuple):
     """Tables that the site does not have: these outcomes count as 0."""
 
 
+class Closing(NamedTuple):
+    """How far days are closed, and what was found wrong with closed days within the last quarter of an hour."""
+
+    complete_through: date | None
+    """The last day such that it and all before it are closed: all that had reached Redis by its end is counted."""
+    waits_for: str | None
+    """Why the next day was not closed when that was last tried."""
+    wrong_rows: int
+    """Daily rows that were not what the events say, and were put right."""
+    wrong_days: list[date]
+    profile_views: int
+    """How many too few these rows had; negative if too many."""
+    contact_views: int
+    not_compared: str | None
+    """Why a day could not be held against its events."""
+
+
 class ContinuityEvent(NamedTuple):
     """Something that was found wrong with a stream."""
 
@@ -110,6 +131,8 @@ class Status:
     continuity: Sequence[ContinuityEvent]
     alerts: Sequence[OpenAlert]
     outcomes: Outcomes
+    closing: Closing
+    scheduled: Sequence[Ran]
 
 
 def read_status(settings: Settings, connection: Connection, client: redis.Redis, sample_s: float = SAMPLE_S) -> Status:
@@ -128,7 +151,8 @@ def read_status(settings: Settings, connection: Connection, client: redis.Redis,
     dead = read_dead_letters(connection)
     with postgres_errors():
         found = connection.cursor(row_factory=class_row(ContinuityEvent)).execute(query("list_continuity_events"))
-        return Status(shards, dead, found.fetchall(), read_open_alerts(connection), read_outcomes(connection))
+        continuity, alerts, outcomes = found.fetchall(), read_open_alerts(connection), read_outcomes(connection)
+    return Status(shards, dead, continuity, alerts, outcomes, read_closing(connection), read_scheduled(connection))
 
 
 def read_books(connection: Connection) -> dict[str, Books]:
@@ -168,6 +192,14 @@ def read_outcomes(connection: Connection) -> Outcomes:
         outcomes = cursor.execute(query("load_outcome_refresh")).fetchone()
     assert outcomes is not None  # the migration has made the row
     return outcomes
+
+
+def read_closing(connection: Connection) -> Closing:
+    """How far days are closed."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Closing)) as cursor:
+        closing = cursor.execute(query("load_closing"), {"recent_s": RECENT_S}).fetchone()
+    assert closing is not None  # a sum is always one row
+    return closing
 
 
 def read_shards(

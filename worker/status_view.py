@@ -15,7 +15,7 @@ from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
 from worker.settings import Settings, without_credentials
-from worker.status import Books, Outcomes, ShardStatus, Status, read_status
+from worker.status import Books, Closing, Outcomes, ShardStatus, Status, read_status
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
 
@@ -68,6 +68,9 @@ def _document(status: Status, jobs: JobsView) -> dict[str, Any]:
         "continuity": [event._asdict() for event in status.continuity],
         "alerts": [alert._asdict() for alert in status.alerts],
         "outcomes": status.outcomes._asdict(),
+        "completeThrough": status.closing.complete_through,
+        "closing": status.closing._asdict(),
+        "failed_jobs": {line.name: line.failure for line in status.scheduled if line.failure},
         "jobs": asdict(jobs),
     }
 
@@ -86,6 +89,12 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
     if status.continuity:
         parts.append(_continuity_table(status))
     parts.append(_outcomes(status.outcomes))
+    parts.append(_closing(status.closing))
+    parts.extend(
+        Text(f"scheduled job failed: {line.name}: {line.failure}", style="bold red")
+        for line in status.scheduled
+        if line.failure
+    )
     parts.append(_queues_table(jobs))
     if jobs.workers:
         parts.append(_workers_table(jobs))
@@ -121,6 +130,15 @@ def _outcomes(outcomes: Outcomes) -> Text:
     counted = f"requests, orders and reviews were last counted {outcomes.refreshed_s_ago:,.0f} s ago"
     missing = f"; the site has no {', '.join(outcomes.missing_tables)}: 0" if outcomes.missing_tables else ""
     return Text(counted + missing)
+
+
+def _closing(closing: Closing) -> Text:
+    through = closing.complete_through
+    return Text(
+        "; ".join(
+            filter(None, (f"complete through {through}" if through else "no day is closed yet", closing.waits_for))
+        )
+    )
 
 
 def _queues_table(jobs: JobsView) -> Table:

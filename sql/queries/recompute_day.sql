@@ -1,9 +1,19 @@
 -- Assign the views of one date, by the formula of analytics.views: only to rows that are otherwise, so that a recompute of
--- what is right writes nothing. Outcomes stay as they are, and the rates are computed anew.
+-- what is right writes nothing. Outcomes stay as they are, and the rates are computed anew. With `recorded`, both numbers of
+-- each row are kept in analytics.day_difference.
 --
 -- Locks: the daily rows that change, in ("specialistId", date) order. Wants lock_positions before it in the same transaction.
 WITH wrong AS MATERIALIZED (
     SELECT * FROM analytics.wrong_rows(%(date)s, %(time_zone)s, %(specialist)s)
+),
+recorded AS (
+    INSERT INTO analytics.day_difference
+        (date, specialist_id, has_profile_views, profile_views, has_contact_views, contact_views, has_sources, sources)
+    SELECT %(date)s::date, specialist_id, has_profile_views, profile_views, has_contact_views, contact_views,
+           has_sources, sources
+    FROM wrong
+    WHERE %(recorded)s
+    ORDER BY specialist_id COLLATE "C"
 ),
 assigned AS (
     INSERT INTO "SpecialistAnalyticsDaily" AS daily

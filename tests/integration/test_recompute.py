@@ -279,7 +279,8 @@ def test_a_batch_waits_for_a_recompute(settings: Settings, connection: Connectio
         add.start()
         begin.start()
         _wait_for_waiting(connection, 2)
-        connection.execute(query("recompute_day"), {"date": DAY, "time_zone": "UTC", "specialist": None})
+        which = {"date": DAY, "time_zone": "UTC", "specialist": None, "recorded": False}
+        connection.execute(query("recompute_day"), which)
         assert rows(connection)[0][2] == 1
     add.join()
     begin.join()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,12 +10,14 @@ from tests.support import settings_for
 from worker.alerts import ALERTS, AT_ONCE, SHARE_WINDOW_S, Message, Patience, Readings, Tally, duration, judge, payload
 from worker.errors import Retry
 from worker.observe import Finding, Observation, Records
+from worker.scheduled import Ran
 from worker.settings import Settings
-from worker.status import Books, Outcomes, ShardStatus
+from worker.status import Books, Closing, Outcomes, ShardStatus
 
 NOTHING_READ = Tally(0, 0)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-FRESH = Outcomes(NOON, 0.0, [])
+NOTHING_CLOSED = Closing(None, None, 0, [], 0, 0, None)
+RECORDS = Records({}, [], [], Outcomes(NOON, 0.0, []), NOTHING_CLOSED, [])
 
 
 def settings(**variables: str) -> Settings:
@@ -26,7 +29,7 @@ def shard(stream: str = "s", lag_s: float = 0.0, newest_s: float | None = 0.0) -
 
 
 def seen(*shards: ShardStatus, findings: tuple[Finding, ...] = ()) -> Observation:
-    return Observation(Records({}, findings, [], FRESH), shards, {})
+    return Observation(replace(RECORDS, findings=findings), shards, {})
 
 
 def books(read: int, dead: int, stream: str = "s") -> dict[str, Books]:
@@ -46,7 +49,7 @@ def test_all_is_well() -> None:
 def test_what_cannot_be_known_is_not_judged() -> None:
     """With a server away only what the other one knows is judged: an alert neither begins nor ends by guessing."""
     why = Retry("away")
-    without_redis = judge(Observation(Records({}, [], [], FRESH), None, {"redis": why}), NOTHING_READ, settings())
+    without_redis = judge(Observation(RECORDS, None, {"redis": why}), NOTHING_READ, settings())
     assert without_redis.keys() == ALERTS.keys() - {"lag", "silence"}
     without_postgresql = judge(Observation(None, None, {"postgresql": why}), NOTHING_READ, settings())
     assert without_postgresql.keys() == {"postgresql_away", "redis_away"}
@@ -80,7 +83,7 @@ def test_stale_outcomes() -> None:
     """Outcomes that were not counted for too long are an alert, unless nobody wants it."""
 
     def stale(minutes: float) -> Observation:
-        return Observation(Records({}, [], [], FRESH._replace(refreshed_s_ago=60 * minutes)), [], {})
+        return Observation(replace(RECORDS, outcomes=Outcomes(NOON, 60 * minutes, [])), [], {})
 
     assert text(stale(15), "stale_outcomes") is None
     assert "last counted 16 min ago" in str(text(stale(16), "stale_outcomes"))
@@ -110,10 +113,40 @@ def test_lost_entries() -> None:
     assert words is not None and "cannot be known" in words
 
 
+def test_wrong_rows() -> None:
+    """Rows of closed days that were put right are an alert with their sums, and so is a day that nobody can compare."""
+    days = [NOON.date(), NOON.date() + timedelta(days=1)]
+    closing = NOTHING_CLOSED._replace(wrong_rows=3, wrong_days=days, profile_views=1_200, contact_views=-1)
+    words = text(Observation(replace(RECORDS, closing=closing), [], {}), "wrong_rows")
+    assert (
+        words is not None and "3 daily rows of 2026-11-22, 2026-11-23" in words and "+1,200" in words and "-1;" in words
+    )
+    closing = NOTHING_CLOSED._replace(not_compared="the events of 2026-11-22 are gone")
+    words = text(Observation(replace(RECORDS, closing=closing), [], {}), "wrong_rows")
+    assert words == "a day was closed without being compared: the events of 2026-11-22 are gone"
+
+
+def test_failed_jobs() -> None:
+    """A line whose last run failed or never ended is an alert, until it ends well or is no longer tried at all."""
+
+    def words(**changes: Any) -> str | None:
+        ran = Ran("close", NOON, NOON, NOON, {}, None, NOON, 5.0)._replace(**changes)
+        return text(Observation(replace(RECORDS, scheduled=[ran]), [], {}), "failed_job")
+
+    later = NOON + timedelta(minutes=1)
+    assert words() is None
+    assert words(error="no right") == "close: no right"
+    assert words(error="no right", begun_at=later, begun_s_ago=30.0) == "close: no right", "while it is tried again"
+    assert words(begun_at=later, begun_s_ago=30.0) is None
+    assert "2026-11-22 12:01:00 UTC and never ended" in str(words(begun_at=later, begun_s_ago=601.0))
+    assert "never ended" in str(words(tick=None, started_at=None, ended_at=None, begun_s_ago=601.0))
+    assert words(error="no right", begun_s_ago=3 * 86_400.0) is None
+
+
 def test_halted_shards() -> None:
     """A halted shard is an alert at once, with its reason."""
     halted = {"s": books(10, 0)["s"]._replace(halted_at=NOON, halted_because="9 of 9 are bad")}
-    judged = judge(Observation(Records(halted, [], [], FRESH), [], {}), NOTHING_READ, settings())
+    judged = judge(Observation(replace(RECORDS, books=halted), [], {}), NOTHING_READ, settings())
     alert = judged["halted"]
     assert alert is not None and alert.text == "1 of 1 shards have halted: 9 of 9 are bad"
     assert Patience(15.0).ripe(judged, 0) == {"halted": 0}

@@ -7,11 +7,11 @@ import pytest
 
 from worker.errors import AnalyticsError, NotMigrated, Retry, Stop
 from worker.observe import Observation, Records
-from worker.status import Books, Outcomes, ShardStatus
+from worker.status import Books, Closing, Outcomes, ShardStatus
 from worker.web.health import GRACE_S, find_problems, stands
 
 LONG = GRACE_S + 1
-FRESH = Outcomes(datetime.now(UTC), 0.0, [])
+RECORDS = Records({}, [], [], Outcomes(datetime.now(UTC), 0.0, []), Closing(None, None, 0, [], 0, 0, None), [])
 
 
 def shard(oldest_s: float, moved_s_ago: float | None, stream: str = "s") -> ShardStatus:
@@ -43,7 +43,7 @@ def test_alive_is_who_moves_or_has_nothing_to_move_for(
 
 def test_a_stuck_shard_is_named() -> None:
     """The body says which shard is stuck, and since when; those that go on are not in it."""
-    seen = Observation(Records({}, [], [], FRESH), [shard(LONG, LONG, "a"), shard(0, LONG, "b")], {})
+    seen = Observation(RECORDS, [shard(LONG, LONG, "a"), shard(0, LONG, "b")], {})
     [problem] = find_problems(seen, ["a", "b"])
     assert (problem["what"], problem["why"], problem["moved_seconds_ago"]) == ("a", "stuck", LONG)
 
@@ -53,13 +53,13 @@ def test_a_halted_shard_is_named_so() -> None:
     standing = shard(LONG, LONG)
     assert standing.books is not None
     halted = replace(standing, books=standing.books._replace(halted_at=datetime.now(UTC)))
-    [problem] = find_problems(Observation(Records({}, [], [], FRESH), [halted], {}), ["s"])
+    [problem] = find_problems(Observation(RECORDS, [halted], {}), ["s"])
     assert problem["why"] == "halted"
 
 
 def test_streams_of_an_earlier_number_of_shards_are_not_ours() -> None:
     """What nobody is to read cannot be stuck; it is the lag alert that tells of it."""
-    assert find_problems(Observation(Records({}, [], [], FRESH), [shard(LONG, LONG, "old")], {}), ["s"]) == []
+    assert find_problems(Observation(RECORDS, [shard(LONG, LONG, "old")], {}), ["s"]) == []
 
 
 @pytest.mark.parametrize(

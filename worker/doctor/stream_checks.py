@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import redis
 from psycopg.rows import dict_row
 
-from worker.continuity import Lost, Position, judge
+from worker.continuity import Lost, Position, Verdict, judge
 from worker.doctor.check import Check, duration, error, ok, warning
 from worker.doctor.redis_checks import StreamSize
 from worker.queries import query
@@ -31,6 +31,13 @@ class Stand:
     backlog: Backlog
     committed_s_ago: float = 0.0
     halted_because: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What whoever reads on from that position would find wrong with the stream now."""
+        if self.position is None:
+            return None
+        return judge(self.position, self.backlog.facts, 0, reached_end=self.backlog.oldest_age_s is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +75,15 @@ def _streams(count: int) -> str:
 
 
 def _position(stand: Stand) -> Check:
-    position, backlog = stand.position, stand.backlog
-    if position is None:
+    backlog = stand.backlog
+    if stand.position is None:
         if backlog.entries:
             return error("positions", f"{stand.stream} was never read: {_waiting(backlog)}", START)
         return ok("positions", "nothing to read yet")
     if stand.halted_because:
         advice = "correct that, and it goes on by itself; or let them be dead letters: `python -m worker resume`"
         return error("positions", f"{stand.stream} is halted: {stand.halted_because}", advice)
-    verdict = judge(position, backlog.facts, 0, reached_end=backlog.oldest_age_s is None)
+    verdict = stand.verdict
     if isinstance(verdict, Lost):
         how_many = "entries" if verdict.count is None else f"{verdict.count:,} entries"
         found = f"{stand.stream}: {how_many} are gone that were not read"

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from jobs.queue import OPS, ROLLUP
 from jobs.view import JobsView, jobs_and_workers
 from worker.alerts import ALERTS
+from worker.days import end_of
 from worker.errors import AnalyticsError
 from worker.events import Reason
 from worker.observe import POSTGRESQL, REDIS, Observer, Records
@@ -62,6 +63,10 @@ METRICS: Mapping[str, Definition] = MappingProxyType(
         "analytics_dead_letters": Definition(("reason",), "dead letters that lie buried"),
         "analytics_outcomes_refreshed_timestamp_seconds": Definition(
             (), "when requests, orders and reviews of today were last counted"
+        ),
+        "analytics_complete_through_timestamp_seconds": Definition(
+            (),
+            "end of the last closed day: all that had reached Redis by then is counted; absent while no day is closed",
         ),
         "analytics_alert_firing": Definition(("alert",), "1 while the alert holds"),
         "analytics_jobs": Definition(("queue", "state"), "RQ's jobs that are `queued`, `started` or `failed`"),
@@ -115,7 +120,7 @@ class AnalyticsCollector(Collector):
             "analytics_up": {(server,): float(server not in seen.away) for server in (POSTGRESQL, REDIS)},
         }
         if seen.records is not None:
-            samples |= _of_records(seen.records)
+            samples |= _of_records(seen.records, self._settings.time_zone)
             with suppress(AnalyticsError):
                 samples |= _of_dead_letters(self._observer.postgres.ask(partial(read_dead_letters, within_ms=COUNT_MS)))
         if seen.shards is not None:
@@ -139,14 +144,14 @@ def _family(name: str, samples: Samples) -> Metric:
     return family
 
 
-def _of_records(records: Records) -> dict[str, Samples]:
+def _of_records(records: Records, time_zone: str) -> dict[str, Samples]:
     columns = {"read": "entries_read", "counted": "counted", "duplicate": "duplicates", "excluded": "excluded"}
     columns |= {"dead_lettered": "dead_lettered", "lost": "lost"}
     books = records.books.values()
     findings = Counter[tuple[str, ...]]({(verdict,): 0 for verdict in VERDICTS})
     for finding in records.findings:
         findings[(_one_of(VERDICTS, finding.verdict),)] += finding.findings
-    firing = {alert.name for alert in records.alerts}
+    firing, through = {alert.name for alert in records.alerts}, records.closing.complete_through
     return {
         **{
             f"analytics_entries_{metric}_total": {(each.stream,): getattr(each, column) for each in books}
@@ -158,6 +163,9 @@ def _of_records(records: Records) -> dict[str, Samples]:
         "analytics_halted": {(each.stream,): float(each.halted_at is not None) for each in books},
         "analytics_continuity_events_total": findings,
         "analytics_outcomes_refreshed_timestamp_seconds": {(): time.time() - records.outcomes.refreshed_s_ago},
+        "analytics_complete_through_timestamp_seconds": (
+            {(): end_of(through, time_zone).timestamp()} if through else {}
+        ),
         "analytics_alert_firing": {(name,): float(name in firing) for name in ALERTS},
     }
 
