@@ -36,6 +36,31 @@ def test_of_missed_ticks_the_last_is_made_up_for(lab: Lab) -> None:
     assert ticks(lab) == ["20261122T120000Z", "20261122T121000Z"]
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_restarted_scheduler_makes_up_once(lab: Lab, emptied: bool) -> None:
+    """After hours without a scheduler the latest tick runs once, by however many start; so too if Redis was emptied."""
+    nightly = (Scheduled("minute", "10 3 * * *", "jobs.maintenance.partitions", "for the test"),)
+    Scheduler(lab.redis, 1, schedule=nightly).run_once(NOON)
+    if emptied:
+        lab.redis.flushall()
+    later = [Scheduler(lab.redis, 1, schedule=nightly) for _ in range(2)]
+    for hour in (49, 50, 51):
+        for scheduler in later:
+            scheduler.run_once(NOON + timedelta(hours=hour))
+    assert ticks(lab) == [*["20261122T031000Z"][emptied:], "20261124T031000Z"]
+
+
+def test_a_tick_is_not_done_again_after_a_restart(lab: Lab) -> None:
+    """A scheduler that starts in the same period as another one ended puts nothing in; of an emptied Redis it does."""
+    nightly = (Scheduled("minute", "10 3 * * *", "jobs.maintenance.partitions", "for the test"),)
+    for hours in (0, 1, 14):
+        Scheduler(lab.redis, 1, schedule=nightly).run_once(NOON + timedelta(hours=hours))
+    assert ticks(lab) == ["20261122T031000Z"]
+    lab.redis.flushall()
+    Scheduler(lab.redis, 1, schedule=nightly).run_once(NOON + timedelta(hours=14))
+    assert ticks(lab) == ["20261122T031000Z"]
+
+
 def test_a_zone_of_its_own(lab: Lab) -> None:
     """A nightly tick is at its time in the configured zone, once a night, also after a scheduler was away all day."""
     nightly = (Scheduled("minute", "10 3 * * *", "jobs.maintenance.partitions", "for the test"),)
@@ -96,12 +121,15 @@ def test_a_scheduler_stops_at_once(lab: Lab) -> None:
 
 
 def test_an_outage_is_told_once_and_survived(lab: Lab) -> None:
-    """A scheduler without Redis says so once, waits, and goes on when Redis is back, emptied."""
-    lab.server.kill()
+    """A scheduler without Redis says so once, waits, and when Redis is back, emptied, puts in all that was in it."""
     scheduler = lab.start("schedule")
+    wait_for(lambda: lab.redis.llen("rq:queue:ops") >= len(SCHEDULE))
+    lab.redis.flushall()
+    lab.server.stop()
     wait_for(lambda: scheduler.said("Redis is away"))
     lab.server.start()
     wait_for(lambda: scheduler.said("Redis is back"))
     wait_for(lambda: lab.redis.lrange("rq:queue:rollup", 0, -1) == [b"rollup-0"])
+    wait_for(lambda: lab.redis.llen("rq:queue:ops") >= len(SCHEDULE))
     assert len(scheduler.said("Redis is away")) == 1
     assert scheduler.process.poll() is None

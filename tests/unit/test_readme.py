@@ -12,6 +12,7 @@ from typer.main import get_command
 from worker.alerts import ALERTS
 from worker.cli import app
 from worker.events import LIMITS, Reason
+from worker.scheduler import SCHEDULE
 from worker.settings import Settings
 from worker.web.metrics import METRICS
 
@@ -82,6 +83,14 @@ def test_options() -> None:
 def tables(text: str) -> list[str]:
     """The tables of a section, each as its text."""
     return re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+
+
+def test_schedule() -> None:
+    """The table of the schedule has every line, when it runs, and what it is for."""
+    documented = [
+        tuple(cell.strip("`") for cell in row) for row in rows(section("The schedule, and the close of a day"))
+    ]
+    assert documented == [(line.name, line.cron, line.purpose) for line in SCHEDULE]
 
 
 def test_alerts() -> None:
