@@ -15,6 +15,7 @@ from psycopg.rows import scalar_row
 from worker import store
 from worker.days import days_before, end_of, local_date
 from worker.doctor.stream_checks import Stand, read_stands
+from worker.errors import Stop
 from worker.log import get_logger
 from worker.outcomes import refresh_outcomes
 from worker.queries import query
@@ -95,7 +96,7 @@ def close_day(connection: Connection, day: date, time_zone: str) -> int:
     try:
         rows = _compare(connection, day, time_zone)
     except EventsGone as error:
-        not_compared = str(error)
+        not_compared = error.without_names
         log.error("a day is closed without being compared", day=str(day), why=not_compared)
     with postgres_errors():
         connection.execute(query("close_day"), {"date": day, "not_compared": not_compared})
@@ -113,7 +114,7 @@ def compare_closed_days(settings: Settings, now: datetime) -> dict[str, int]:
         How many `days` were compared, and how many rows were `differences`, and were put right.
 
     Raises:
-        EventsGone: the events of a day are gone; the other days were compared.
+        Stop: the events of a day are gone; the other days were compared.
         Conflict, Retry: see `put_right`.
     """
     since = min(days_before(local_date(now, settings.time_zone), DAYS_COMPARED_AGAIN))
@@ -125,9 +126,9 @@ def compare_closed_days(settings: Settings, now: datetime) -> dict[str, int]:
             try:
                 differences += _compare(connection, day, settings.time_zone)
             except EventsGone as error:
-                gone = error
+                gone = f"{day} cannot be compared: {error.without_names}"
     if gone:
-        raise gone
+        raise Stop(gone)
     return {"days": len(days), "differences": differences}
 
 

@@ -1,6 +1,6 @@
 """Assign whole days anew: views by the formula baseline + ledger, then outcomes; or show which views would change."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -24,6 +24,11 @@ WIDE = 140
 
 class EventsGone(Stop):
     """The events of a day are gone, and without them a number would become smaller."""
+
+    def __init__(self, line: str, utc_days: Sequence[date]) -> None:
+        super().__init__(line)
+        self.without_names = f"the events of {', '.join(map(str, utc_days))} (UTC) are gone and were not sealed"
+        """What may be kept: nobody could erase a specialist's id from it."""
 
 
 class WrongRow(NamedTuple):
@@ -75,8 +80,7 @@ def recompute_days(
         Retry: the server is away.
     """
     for day in days_between(first, last):
-        which = {"date": day, "time_zone": time_zone, "specialist": specialist, "recorded": False}
-        views = _recompute_day(connection, which)
+        views = _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
         yield day, views._replace(outcome_rows=refresh_outcomes(connection, day, time_zone))
 
 
@@ -111,7 +115,7 @@ def _assign(connection: Connection, which: dict[str, Any]) -> Recomputed:
         connection.execute(query("prepare_recompute"))
         connection.execute(query("lock_positions"))
         _refuse_loss(connection, which)
-        recomputed = cursor.execute(query("recompute_day"), which).fetchone()
+        recomputed = cursor.execute(query("recompute_day"), {"recorded": False} | which).fetchone()
     assert recomputed is not None  # a sum is always one row
     return recomputed
 
@@ -124,7 +128,8 @@ def _refuse_loss(connection: Connection, which: dict[str, Any]) -> None:
     if losing:
         raise EventsGone(
             f"{which['date']} is not recomputed: the events of {', '.join(map(str, gone))} (UTC) are gone and were not"
-            f" sealed, and {len(losing):,} daily rows would lose views (the first is {losing[0].specialist_id}'s)"
+            f" sealed, and {len(losing):,} daily rows would lose views (the first is {losing[0].specialist_id}'s)",
+            gone,
         )
 
 

@@ -270,10 +270,25 @@ def test_events_that_are_gone_block_nothing(settings: Settings, connection: Conn
     close_days(settings, NOW)
     assert complete_through(connection) == DAY
     closing = read_closing(connection)
-    assert closing.not_compared is not None and "would lose views" in closing.not_compared
+    gone = f"the events of {DAY - timedelta(days=1)} (UTC) are gone and were not sealed"
+    assert closing.not_compared == gone, "and no name of a specialist in what nobody erases"
     assert closing.wrong_rows == 0
     assert closed(connection) == {DAY - timedelta(days=1): (2, 0), DAY: (2, 0)}
     assert compare_closed_days(settings, NOW) == {"days": 1, "differences": 0}
+
+
+def test_events_that_go_later(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """If the ledger of a closed day goes, the next comparison says so after it has compared the other days."""
+    counted_day(settings, client, NOON - timedelta(days=1))
+    counted_day(settings, client)
+    close_days(settings, NOW)
+    connection.execute(f"DROP TABLE analytics.event_{DAY - timedelta(days=1):%Y%m%d}".encode())
+    connection.execute('UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 9')
+    with pytest.raises(
+        Stop, match=f"^{DAY - timedelta(days=1)} cannot be compared: the events of [-0-9]+ .UTC. are gone"
+    ):
+        compare_closed_days(settings, NOW)
+    assert {row[0] for row in differences(connection)} == {DAY}
 
 
 def test_late_events_and_hands(settings: Settings, connection: Connection, client: redis.Redis) -> None:
