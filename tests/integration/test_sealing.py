@@ -33,7 +33,8 @@ def _specialists(connection: Connection) -> None:
 
 
 def noon(day: date) -> str:
-    return f"{day}T12:00:00Z"
+    """Its noon; of today, which may still be to come, the beginning."""
+    return f"{day}T{'00' if day == TODAY else '12'}:00:00Z"
 
 
 def count_old(settings: Settings, client: redis.Redis, *events: dict[Any, Any]) -> None:
