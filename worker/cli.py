@@ -360,6 +360,25 @@ def trace(
 
 
 @app.command()
+def erase(
+    *,
+    visitor: Annotated[str | None, typer.Option(help="Forget this visitorId, and keep the numbers.")] = None,
+    specialist: Annotated[str | None, typer.Option(help="Remove all that is kept about this one.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also a specialist that the site still has.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what is kept; exit code 1 if there is anything.")] = False,
+    now: Now = False,
+    wait: Wait = None,
+) -> None:
+    """Forget a visitor, or remove a specialist: it cannot be brought back. Needs the owner's DATABASE_URL."""
+    from worker.erase_view import run_erase
+
+    raise typer.Exit(
+        run_erase(_settings(), visitor, specialist, force=force, yes=yes, dry_run=dry_run, now=now, wait=wait)
+    )
+
+
+@app.command()
 def demo(
     file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
     events: Annotated[int, typer.Option(min=1, help="How many events the synthetic day has.")] = 50_000,

@@ -170,7 +170,7 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
         event_type,
         SOURCES.get(get(b"source") or b"direct", "other"),
         contact_type.decode() if contact_type else None,
-        _keyed_hash(visitor, rules.secret) if visitor and rules.secret else None,
+        keyed_hash(visitor, rules.secret) if visitor and rules.secret else None,
         excluded,
         entry_id.decode("ascii", "replace"),
     )
@@ -209,7 +209,8 @@ def derived_id(entry_id: bytes, fields: Sequence[bytes]) -> str:
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
 
 
-def _keyed_hash(value: bytes, secret: bytes) -> str:
+def keyed_hash(value: bytes, secret: bytes) -> str:
+    """What is stored of a visitor's id: nobody can tell it from the hash, or hash a guess, without the secret."""
     return blake2b(value, key=secret, digest_size=16).hexdigest()
 
 

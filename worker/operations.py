@@ -1,5 +1,6 @@
 """All kinds of runs, by name."""
 
+from worker.erase import ERASE_SPECIALIST, ERASE_VISITOR
 from worker.recompute import RECOMPUTE
 
-OPERATIONS = {operation.kind: operation for operation in (RECOMPUTE,)}
+OPERATIONS = {operation.kind: operation for operation in (ERASE_SPECIALIST, ERASE_VISITOR, RECOMPUTE)}

@@ -127,7 +127,6 @@ class Rollup:
         self.writer = resources.enter_context(store.connect_postgres(settings, f"rollup {shard}"))
         self.lookup = resources.enter_context(store.connect_postgres(settings, f"rollup {shard} lookup"))
         self.background = resources.enter_context(ThreadPoolExecutor(max_workers=1))
-        self.secret = settings.secret.get_secret_value().encode()[:64] if settings.secret else b""
         self.specialists: set[str] = set()
         self.partitions = store.list_partitions(self.lookup)
         newest_sealed = store.load_newest_sealed_day(self.lookup)
@@ -206,7 +205,7 @@ class Rollup:
             time.time_ns() // 1_000_000,
             ledger_days=self.settings.ledger_days,
             exclude_bots=self.settings.exclude_bots,
-            secret=self.secret,
+            secret=self.settings.visitor_key,
             first_open_day=self.first_open_day,
         )
         verdicts = [parse(entry_id, fields, rules) for entry_id, fields in entries]

@@ -207,6 +207,11 @@ class Settings(BaseSettings):
         return max(round(self.stream_retention_hours * 3_600_000), self.rewind_ms)
 
     @cached_property
+    def visitor_key(self) -> bytes:
+        """What visitors are hashed with, as long as BLAKE2 takes it; empty if none is stored."""
+        return self.secret.get_secret_value().encode()[:64] if self.secret else b""
+
+    @cached_property
     def stream_keys(self) -> tuple[str, ...]:
         """The Redis keys of all shards; the braces keep a shard on one node of a Redis Cluster."""
         return self.keys_of(self.shards)
