@@ -3,13 +3,15 @@
 import json
 from collections import Counter
 from datetime import date, timedelta
+from io import StringIO
 from typing import Any, cast
 
 import pytest
 import redis
 
+from jobs.queue import enqueue_run
 from tests.counting import TODAY, add, books, daily, drain, event
-from tests.support import add_specialists, settings_with
+from tests.support import add_specialists, run_worker, settings_with
 from worker import erase
 from worker.dead_letters import Filter, requeue
 from worker.erase import (
@@ -22,10 +24,13 @@ from worker.erase import (
     erase_specialist_steps,
     erase_visitor_steps,
 )
+from worker.erase_view import run_erase
 from worker.errors import Stop
 from worker.events import keyed_hash
+from worker.execute import execute
 from worker.operation import Step
 from worker.recompute import diff_day
+from worker.runs import claim_run, load_run, open_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 
@@ -401,3 +406,91 @@ def test_a_letter_that_came_meanwhile_is_erased_too(
     drain(counting)
     *_, last = erase_visitor_steps(owner, run, arguments, last.cursor)
     assert last.result == {"dead_letter": 5}
+
+
+def test_on_the_command_line(counting: Settings, owner: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The owner is told what is kept and erases it here; the record has the counts, and nobody's name is anywhere."""
+    add_visits(client)
+    drain(counting)
+    whom = ("erase", "--visitor", GHOST)
+    assert run_worker(counting, *whom, "--dry-run") == (1, "18 events in the ledger\n", "")
+    code, output, errors = run_worker(owner, *whom, "--yes", "--now")
+    assert code == 0, errors
+    assert output.endswith("event  18\n")
+    assert "Redis holds what was sent before now until" in errors
+    assert run_worker(owner, *whom, "--dry-run") == (0, "nothing is kept\n", "")
+    [(state, arguments, result)] = connection.execute("SELECT state, arguments, result FROM analytics.run").fetchall()
+    assert (state, arguments, result) == ("done", {"whom": "erased"}, {"event": 18})
+    assert not any(text in everything(connection) + output + errors for text in (GHOST, hash_of(GHOST)))
+
+
+def test_a_specialist_on_the_command_line(
+    counting: Settings, owner: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """Whom the site still has is refused in one line; once the profile is gone, what the site has to delete is said."""
+    make_traces(connection, client, counting)
+    whom = ("erase", "--specialist", "anna", "--yes", "--now")
+    code, output, errors = run_worker(owner, *whom)
+    assert (code, output, len(errors.splitlines())) == (2, "", 1)
+    assert "--force" in errors
+    connection.execute("DELETE FROM \"SpecialistProfile\" WHERE id = 'anna'")
+    code, output, errors = run_worker(owner, *whom)
+    assert code == 0, errors
+    assert "--scan --pattern 'profile:view*:anna:*'" in errors
+    assert lines_about(everything(connection), "anna") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --visitor or --specialist"),
+        (["--visitor", "x", "--specialist", "y"], "either --visitor or --specialist"),
+        (["--visitor", "x" * 129], "--visitor is no id"),
+        (["--visitor", ""], "--visitor is no id"),
+        (["--specialist", "a\nb"], "--specialist is no id"),
+        (["--visitor", "x", "--force"], "--force is for a specialist"),
+        (["--visitor", "x"], "say --yes"),
+        (["--visitor", "x", "--yes"], "owner's DATABASE_URL"),
+        (["--visitor", "x", "--yes", "--now"], "owner's DATABASE_URL"),
+        (["--specialist", "x", "--yes"], "owner's DATABASE_URL"),
+    ],
+)
+def test_wrong_input_is_one_line(counting: Settings, connection: Connection, arguments: list[str], said: str) -> None:
+    """What cannot be asked, and who may not ask it, is said in one line with exit code 2, and no run is begun."""
+    code, output, errors = run_worker(counting, "erase", *arguments)
+    assert (code, output, len(errors.splitlines())) == (2, "", 1)
+    assert said in errors
+    assert connection.execute("SELECT count(*) FROM analytics.run").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("operation", [ERASE_VISITOR, ERASE_SPECIALIST], ids=lambda operation: operation.kind)
+def test_a_worker_with_a_role_of_its_own_fails_and_forgets(
+    counting: Settings, connection: Connection, client: redis.Redis, operation: Any
+) -> None:
+    """A job that meets a worker without the right fails with what to do, and forgets whom it was about."""
+    arguments = EraseVisitor.of(counting, GHOST) if operation is ERASE_VISITOR else EraseSpecialist(specialist=GHOST)
+    run = open_run(connection, operation, arguments, "tester").run
+    enqueue_run(client, run.id, run.attempt)
+    keys: list[bytes] = client.keys()  # type: ignore[assignment]
+    in_redis = [client.dump(key) or b"" for key in keys]
+    assert in_redis and not any(GHOST.encode() in kept or hash_of(GHOST).encode() in kept for kept in in_redis)
+    attempt = claim_run(connection, run.id, run.attempt)
+    assert attempt is not None
+    execute(counting, run.id, attempt, lambda: False)
+    ended = load_run(connection, run.id)
+    assert ended is not None and ended.error is not None
+    assert (ended.state, ended.arguments) == ("failed", {"whom": "erased"})
+    assert "owner's DATABASE_URL" in ended.error
+
+
+def test_a_terminal_is_asked(
+    owner: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal a person is told what is kept and asked; without a yes nothing is begun."""
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    code = run_erase(owner, GHOST, None, force=False, yes=False, dry_run=False, now=True, wait=None)
+    assert code == 2
+    assert "nothing is kept\nErase it?" in capsys.readouterr().out
+    with connect_postgres(owner, "test") as connection:
+        assert connection.execute("SELECT count(*) FROM analytics.run").fetchone() == (0,)
