@@ -2,7 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -49,13 +51,17 @@ def run_explain(settings: Settings, specialist: str, day: str, *, as_json: bool)
         of_date = date.fromisoformat(day)
     except ValueError:
         raise Stop(f"{day!r} is no date: write it as 2026-11-10") from None
-    with connect_postgres(settings, "explain") as connection:
-        found = explain(settings, connection, specialist, of_date)
+    with (
+        connect_postgres(settings, "explain") as connection,
+        connect_redis(settings) as client,
+        _progress("entries in Redis") as progress,
+    ):
+        found = explain(settings, connection, client, specialist, of_date, progress=progress)
     if as_json:
         print(json.dumps(_explained_document(found), default=str, indent=2))
     else:
         _print(_verdict(found), "", _parts(found), "", _outcomes(found), "", _facts(_circumstances(found)))
-    return 0 if found.right else 1
+    return 0 if found.right and found.outcomes_right else 1
 
 
 def run_trace(settings: Settings, event_id: str, *, as_json: bool) -> int:
@@ -68,20 +74,12 @@ def run_trace(settings: Settings, event_id: str, *, as_json: bool) -> int:
         Stop: it is no UUID.
         Retry: a server is away.
     """
-    errors = Console(stderr=True)
     with (
         connect_postgres(settings, "trace") as connection,
         connect_redis(settings) as client,
-        Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress,
+        _progress("entries in Redis") as progress,
     ):
-        task = progress.add_task("entries in Redis", total=None)
-        found = trace(
-            settings,
-            connection,
-            client,
-            event_id,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
+        found = trace(settings, connection, client, event_id, progress)
     if as_json:
         print(json.dumps(_traced_document(found), default=str, indent=2))
     else:
@@ -89,14 +87,25 @@ def run_trace(settings: Settings, event_id: str, *, as_json: bool) -> int:
     return 0 if found.seen else 1
 
 
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for a person, told how much is done and how much there is."""
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def _verdict(found: Explanation) -> str:
     what = f"{found.specialist}, {found.day} ({found.time_zone})"
-    if found.right:
+    if found.right and found.outcomes_right:
         return f"{what}: " + ("right, the row is what the formula says" if found.row else "right, no row and no views")
     if found.gone:
         days = ", ".join(map(str, found.gone))
         return f"{what}: the row has more than the formula, which misses the events of {days} (UTC): they are gone"
     to_do = f"python -m worker recompute --from {found.day} --to {found.day} --specialist {found.specialist}"
+    if found.right:
+        to_do = f"python -m worker outcomes --from {found.day} --to {found.day}"
     return f"{what}: wrong, {'; '.join(_differences(found))}\nto put it right: {to_do}"
 
 
@@ -106,6 +115,10 @@ def _differences(found: Explanation) -> Iterator[str]:
         return
     for name, called in (NUMBERS | RATES).items():
         has, should = getattr(found.row, name), getattr(found.formula, name)
+        if has != should:
+            yield f"{called}: {has:,}, should be {should:,}"
+    for name, called in OUTCOMES.items():
+        has, should = getattr(found.row, name), getattr(found.outcomes or found.row, name)
         if has != should:
             yield f"{called}: {has:,}, should be {should:,}"
 
@@ -145,23 +158,29 @@ def _offset(offset: timedelta) -> str:
 
 
 def _outcomes(found: Explanation) -> Table | str:
-    if found.row is None:
+    if found.row is None and found.outcomes_right:
         return "no row, so no outcomes and no rates"
     table = Table("", box=None, header_style="dim", pad_edge=False)
     for called in (OUTCOMES | RATES).values():
         table.add_column(called, justify="right")
-    rates = [f"{getattr(found.formula, name):g}" for name in RATES]
-    if any(getattr(found.row, name) != getattr(found.formula, name) for name in RATES):
-        table.add_row("should be", *("" for _ in OUTCOMES), *rates, style="bold")
-    outcomes = [f"{getattr(found.row, name):,}" for name in OUTCOMES]
-    table.add_row("the row", *outcomes, *(f"{getattr(found.row, name):g}" for name in RATES))
+    if found.outcomes:
+        table.add_row("the site's tables", *(f"{getattr(found.outcomes, name):,}" for name in OUTCOMES))
+    else:
+        table.add_row("the site's tables", *("not known" for _ in OUTCOMES))
+    if found.row:
+        rates = [f"{getattr(found.formula, name):g}" for name in RATES]
+        if any(getattr(found.row, name) != getattr(found.formula, name) for name in RATES):
+            table.add_row("should be", *("" for _ in OUTCOMES), *rates, style="bold")
+        outcomes = [f"{getattr(found.row, name):,}" for name in OUTCOMES]
+        style = "" if found.outcomes_right else "bold red"
+        table.add_row("the row", *outcomes, *(f"{getattr(found.row, name):g}" for name in RATES), style=style)
     return table
 
 
 def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
     excluded = _excluded(found)
     yield "excluded", ", ".join(f"{events:,} {reason}" for reason, events in excluded.items()) or "none"
-    yield "repeats", "not kept by row, only in the books of a stream; `python -m worker trace` knows an event's"
+    yield "repeats", _repeats(found)
     dead = ", ".join(
         f"{letters:,} {reason} ({state})" for (reason, state), letters in sorted(found.dead_letters.items())
     )
@@ -169,12 +188,37 @@ def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
     yield "dead letters", (dead or "none") + left
     if found.row:
         yield "row made", f"{_utc(found.row.created_at)} UTC"
-        yield "last written", f"{_utc(found.row.updated_at)} UTC; by what is not written down"
+        yield "last written", f"{_utc(found.row.updated_at)} UTC, {_writer(found)}"
     if found.newest:
         newest = found.newest
         yield "newest event", f"{newest.event_id}, from entry {newest.entry_id} of shard {newest.shard}"
     position = found.position
     yield "read up to", f"{position.last_id} of {position.stream}" if position else "its stream was never read"
+
+
+def _repeats(found: Explanation) -> str:
+    """They are kept in the books of a stream only, so they are counted in what it still holds."""
+    repeats = found.repeats
+    if isinstance(repeats, str):
+        return f"not known: {repeats}"
+    if repeats.oldest is None:
+        return "not known: the stream holds nothing of that time any more"
+    since = _utc(datetime.fromtimestamp(repeats.oldest.ms / 1000, UTC))
+    more = "" if repeats.is_all else ", and there are more that were not looked at"
+    return f"{repeats.found:,} among the {repeats.looked_at:,} entries that the stream holds since {since} UTC{more}"
+
+
+def _writer(found: Explanation) -> str:
+    """What is known of who wrote the row last: the row itself has no place for it."""
+    writer = found.writer
+    assert writer is not None  # there is a row
+    runs = f"during {' and '.join(writer.runs)}" if writer.runs else ""
+    if writer.events:
+        where = f", of {writer.stream}" if writer.stream else ""
+        return ", ".join(filter(None, [f"by counting {writer.events:,} of its events{where}", runs]))
+    if runs:
+        return f"{runs}, and not by counting"
+    return "not by counting and during no run: by a refresh of outcomes, or by somebody else"
 
 
 def _excluded(found: Explanation) -> Counter[str]:
@@ -193,6 +237,8 @@ def _explained_document(found: Explanation) -> dict[str, Any]:
         "right": found.right,
         "row": found.row._asdict() if found.row else None,
         "formula": found.formula._asdict(),
+        "outcomes": found.outcomes._asdict() if found.outcomes else None,
+        "outcomes_right": found.outcomes_right,
         "gone": found.gone,
         "baseline": [part._asdict() for part in found.baseline],
         "hours": [
@@ -201,6 +247,8 @@ def _explained_document(found: Explanation) -> dict[str, Any]:
             for hour in _counted(found)
         ],
         "excluded": _excluded(found),
+        "repeats": found.repeats if isinstance(found.repeats, str) else found.repeats._asdict(),
+        "written_by": asdict(found.writer) if found.writer else None,
         "dead_letters": [
             {"reason": reason, "state": state, "letters": letters}
             for (reason, state), letters in sorted(found.dead_letters.items())
@@ -227,6 +275,8 @@ def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
         yield "", f"and {left:,} older dead letters of this event"
     for entry in found.entries:
         yield "stream", f"entry {entry.entry_id} of {entry.stream}: {_state(entry)}"
+    if found.sealed_until and not found.ledger:
+        yield "sealed", f"of events up to {found.sealed_until} (UTC) nobody can know any more: only their sums are kept"
     if not found.seen:
         yield "not seen", "in no stream, not in the ledger, not among the dead letters"
     elif not found.entries:
@@ -240,12 +290,17 @@ def _harmless(text: str) -> str:
 
 def _state(entry: Sighting) -> str:
     if entry.state == "repeat":
-        return f"a repeat of entry {entry.repeat_of}"
+        return f"a repeat of {_first(entry)}"
     if entry.state == "unread":
-        return f"unread{f', and will be a repeat of entry {entry.repeat_of}' if entry.repeat_of else ''}"
+        nobody = "; it is of another number of shards, and nobody reads it" if entry.nobody_reads else ""
+        return f"unread{f', and will be a repeat of {_first(entry)}' if entry.repeat_of else ''}{nobody}"
     if entry.state == "unknown":
         return "read, but what became of it the ledger does not know any more"
     return {"counted": "counted", "excluded": "excluded", "dead": "became the dead letter"}[entry.state]
+
+
+def _first(entry: Sighting) -> str:
+    return f"entry {entry.repeat_of}"
 
 
 def _traced_document(found: Trace) -> dict[str, Any]:
@@ -259,9 +314,16 @@ def _traced_document(found: Trace) -> dict[str, Any]:
             for letter, actions in found.letters
         ],
         "entries": [
-            {"stream": entry.stream, "entry_id": entry.entry_id, "state": entry.state, "repeat_of": entry.repeat_of}
+            {
+                "stream": entry.stream,
+                "entry_id": entry.entry_id,
+                "state": entry.state,
+                "repeat_of": entry.repeat_of,
+                "nobody_reads": entry.nobody_reads,
+            }
             for entry in found.entries
         ],
+        "sealed_until": found.sealed_until,
     }
 
 

@@ -1,7 +1,7 @@
 """Redis: read a stream after a position, together with the facts about it; trim what is committed and old."""
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from redis.retry import Retry as RedisRetry
 
 from worker.continuity import BEGINNING, EntryId, Position, StreamFacts
 from worker.errors import Retry, Stop
-from worker.settings import UNREADABLE, Settings, without_credentials
+from worker.settings import MOST_SHARDS, UNREADABLE, Settings, without_credentials
 
 Entry = tuple[bytes, Sequence[bytes]]
 
@@ -195,6 +195,25 @@ def read_backlog(client: redis.Redis, settings: Settings, key: str, position: Po
     read = position.ordinal if position else facts.ordinal_before_first
     entries = None if read is None else max(0, facts.entries_added - read)
     return Backlog(entries, now - _id(oldest[0][0]).ms / 1000, facts, now)
+
+
+def existing_streams(client: redis.Redis, settings: Settings, also: Iterable[str] = ()) -> list[str]:
+    """The streams that there are, whatever the number of shards was when they were written.
+
+    Args:
+        client: of that Redis.
+        settings: say the stem of their names.
+        also: other names that may be streams: those that were once read.
+
+    Raises:
+        Retry: Redis is away.
+    """
+    # Asked by name: a SCAN would walk over all keys of the site.
+    keys = dict.fromkeys((settings.stream, *settings.keys_of(MOST_SHARDS), *also))
+    with redis_errors(settings), client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.type(key)
+        return [key for key, kind in zip(keys, pipe.execute(), strict=True) if kind == b"stream"]
 
 
 def _refuse_errors(key: str, *answers: object) -> None:

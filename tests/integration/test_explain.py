@@ -1,7 +1,8 @@
 """A daily row can be taken apart, and an event is found wherever it is."""
 
 import json
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 from zlib import crc32
@@ -10,12 +11,16 @@ import pytest
 import redis
 
 from tests.counting import NOON, TODAY, add, drain, event
-from tests.support import add_specialists, run_worker, settings_with
-from worker.explain import explain
-from worker.recompute import WrongRow, diff_day
+from tests.support import TOP, add_outcomes, add_specialists, run_worker, settings_with, site_creates
+from worker.bots import is_bot
+from worker.explain import Repeats, explain
+from worker.migrations import migrate, migrations
+from worker.outcomes import refresh_open_days
+from worker.recompute import WrongRow, diff_day, recompute_days
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres
+from worker.store import Connection, connect_postgres, seal_oldest_day
 
+MIDDAY = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC)
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 
@@ -66,12 +71,13 @@ def test_a_right_row_is_the_sum_of_its_parts(settings: Settings, connection: Con
     add(client, event(userAgent=BOT), event(viewerId="anna"), event(type="nonsense"), event("boris", type="nonsense"))
     add(client, event(type="nonsense", occurredAt=NOON - 40 * 86_400_000))
     drain(settings)
-    connection.execute(
-        'UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 7, "contactViews" = 3, orders = 1,'
-        ' "consultationRequests" = 2, "conversionRateProfileToContact" = 42.9, "conversionRateContactToRequest" = 66.7,'
-        """ "conversionRateRequestToOrder" = 50, sources = '{"catalog": 1, "search": 6}'"""
-        """ WHERE "specialistId" = 'anna'"""
-    )
+    site_creates(connection, "ConsultationRequest", "Order")
+    migrate(connection, migrations())
+    for table, number in (("ConsultationRequest", 2), ("Order", 1)):
+        add_outcomes(
+            connection, table, "anna", *[datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC)] * number
+        )
+    list(recompute_days(connection, TODAY, TODAY, "UTC"))
     code, found = explained(settings)
     assert (code, found["right"]) == (0, True)
     assert found["baseline"] == [
@@ -82,6 +88,9 @@ def test_a_right_row_is_the_sum_of_its_parts(settings: Settings, connection: Con
     assert found["excluded"] == {"bot": 1, "self_view": 1}
     assert found["dead_letters"] == [{"reason": "unknown_type", "state": "buried", "letters": 1}]
     assert found["formula"].items() <= found["row"].items()
+    assert found["outcomes"] == {"consultation_requests": 2, "orders": 1, "reviews": 0}
+    assert found["outcomes"].items() <= found["row"].items()
+    assert (found["repeats"]["found"], found["repeats"]["looked_at"]) == (1, 10)
     assert (found["formula"]["profile_views"], found["formula"]["contact_views"]) == (7, 3)
     assert found["read_up_to"] == entry_ids(client)[-1]
 
@@ -94,6 +103,7 @@ def test_a_right_row_is_the_sum_of_its_parts(settings: Settings, connection: Con
         "sum: the formula",
         "1 bot, 1 self_view",
         "unknown_type",
+        "1 among the 10 entries that the stream holds since",
         "66.7",
     ):
         assert text in output
@@ -299,7 +309,7 @@ def test_parts_and_row_are_of_one_moment(
 
     monkeypatch.setattr("worker.explain.diff_day", count_meanwhile)
     with connect_postgres(settings, "test") as reading:
-        found = explain(settings, reading, "anna", TODAY)
+        found = explain(settings, reading, client, "anna", TODAY)
     assert found.row is not None
     assert (found.right, found.row.profile_views, found.formula.profile_views) == (True, 1, 1)
     assert [hour.profile_views for hour in found.hours] == [1]
@@ -319,6 +329,169 @@ def test_nothing_is_written(settings: Settings, connection: Connection, client: 
     explained(settings)
     traced(settings, str(uuid4()))
     assert everything() == before
+
+
+def test_repeats_are_those_of_the_row(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Repeats are counted by specialist and date of their event, while the stream holds them; unread ones are not."""
+    mine, yesterdays = event(), event(occurredAt=NOON - 1)
+    excluded, others = event(userAgent=BOT), event("boris")
+    add(client, mine, yesterdays, excluded, others, mine, yesterdays, others, others, excluded)
+    add(client, mine | {"eventId": mine["eventId"].upper()}, event(eventId=None), event(eventId=None))
+    drain(settings)
+    add(client, mine)
+    repeats = explained(settings)[1]["repeats"]
+    assert (repeats["found"], repeats["looked_at"], repeats["is_all"]) == (3, 12, True)
+    connection.execute("UPDATE analytics.stream_position SET last_id = '0-1'")  # a rewind makes no repeats of firsts
+    drain(settings)
+    assert explained(settings)[1]["repeats"]["found"] == 4
+    client.xtrim("analytics:events", maxlen=1, approximate=False)
+    assert explained(settings)[1]["repeats"]["found"] == 1
+    client.xtrim("analytics:events", maxlen=0, approximate=False)
+    assert "not known: the stream holds nothing" in run(settings, "explain", "anna", str(TODAY))[1]
+
+
+def test_more_entries_than_are_looked_at(
+    settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the stream holds more than can be looked through at once, it is said that there is more."""
+    again = event()
+    add(client, again, *[again] * 9)
+    drain(settings)
+    monkeypatch.setattr("worker.explain.REPEATS_LOOKED_AT", 5)
+    with connect_postgres(settings, "test") as reading:
+        found = explain(settings, reading, client, "anna", TODAY).repeats
+    assert isinstance(found, Repeats)
+    assert (found.found, found.looked_at, found.is_all) == (4, 5, False)
+
+
+def test_while_redis_is_away(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A row is explained without Redis too; only repeats are then not known, and it says why."""
+    add(client, event())
+    drain(settings)
+    code, output = run(settings_with(settings, REDIS_URL="redis://127.0.0.1:1/0"), "explain", "anna", str(TODAY))
+    assert code == 0
+    assert "not known: Redis at redis://127.0.0.1:1/0 does not answer" in output
+
+
+def test_outcomes_that_are_not_the_sites(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A row whose outcomes are not what the site's tables say is told, with the command that counts them anew."""
+    add(client, event())
+    drain(settings)
+    site_creates(connection, "Review")
+    migrate(connection, migrations())
+    add_outcomes(connection, "Review", "anna", MIDDAY, MIDDAY)
+    add_outcomes(connection, "Review", "boris", MIDDAY)
+    code, output = run(settings, "explain", "anna", str(TODAY))
+    assert code == 1
+    assert "reviews: 0, should be 2\n" in output
+    assert "there is no row and there should be one" in run(settings, "explain", "boris", str(TODAY))[1]
+    to_do = output.split("to put it right: python -m worker ")[1].splitlines()[0].split()
+    assert run(settings, *to_do)[0] == 0
+    for specialist in ("anna", "boris"):
+        code, found = explained(settings, specialist)
+        assert (code, found["outcomes_right"]) == (0, True)
+    connection.execute("DROP VIEW analytics.outcome")
+    code, found = explained(settings)
+    assert (code, found["outcomes"]) == (0, None)
+
+
+def test_who_wrote_a_row_last(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Counting is told from a run, and both from neither, by what PostgreSQL notes of each transaction."""
+
+    def writer() -> str:
+        code, output = run(settings, "explain", "anna", str(TODAY))
+        assert code == 0
+        return (
+            next(line for line in output.splitlines() if line.startswith("last written")).partition("UTC, ")[2].rstrip()
+        )
+
+    add(client, event(), event())
+    drain(settings)
+    assert writer() == "by counting 2 of its events, of analytics:events"
+    add(client, event(), event(userAgent=BOT))
+    drain(settings)
+    assert writer() == "by counting 1 of its events, of analytics:events"
+    add(client, event("boris"))
+    drain(settings)
+    assert writer() == "by counting 1 of its events"
+    connection.execute('UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 9')
+    day = ("--from", str(TODAY), "--to", str(TODAY))
+    assert run(settings, "recompute", *day, "--specialist", "boris", "--now")[0] == 0
+    assert run(settings, "recompute", *day, "--specialist", "anna", "--now")[0] == 0
+    assert writer() == "during recompute 2, and not by counting"
+    site_creates(connection, "Review")
+    migrate(connection, migrations())
+    add_outcomes(connection, "Review", "anna", MIDDAY)
+    refresh_open_days(settings)
+    assert writer().startswith("not by counting and during no run: by a refresh of outcomes")
+    add(client, event())
+    drain(settings)
+    assert writer() == "by counting 1 of its events, of analytics:events"
+
+
+def test_streams_of_another_number_of_shards(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """An event is found in every stream there is: counted when there were more of them, or in one that nobody reads."""
+    sharded = settings_with(settings, ANALYTICS_SHARDS="4")
+    shard = crc32(b"anna") % 4
+    counted, unread = event(), event()
+    add(client, counted, counted, stream=sharded.stream_keys[shard])
+    drain(sharded, shard)
+    add(client, unread, stream="analytics:events:{700}")
+    code, found = traced(settings, counted["eventId"])
+    first = found["ledger"][0]["entry_id"]
+    assert (code, states(found)) == (0, [("counted", None), ("repeat", first)])
+    assert found["ledger"][0]["shard"] == shard
+    code, found = traced(settings, unread["eventId"])
+    assert (code, states(found), found["entries"][0]["nobody_reads"]) == (0, [("unread", None)], True)
+    assert "nobody reads it" in run(settings, "trace", unread["eventId"])[1]
+
+
+def test_events_of_a_sealed_day(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Of an event whose day is sealed nobody can know any more, and that is said instead of that it never came."""
+    old = TODAY - timedelta(days=60)
+    gone, kept = event(occurredAt=f"{old}T12:00:00Z"), event()
+    add(client, gone, kept)
+    drain(settings_with(settings, ANALYTICS_LEDGER_DAYS="0"))
+    with connect_postgres(settings, "test") as worker:
+        assert seal_oldest_day(worker, 35, "UTC") == old
+    assert states(traced(settings, gone["eventId"])[1]) == [("unknown", None)]
+    client.xtrim("analytics:events", maxlen=0, approximate=False)
+    code, found = traced(settings, gone["eventId"])
+    assert (code, found["seen"], found["sealed_until"]) == (1, False, str(old))
+    assert f"of events up to {old} (UTC) nobody can know any more" in run(settings, "trace", gone["eventId"])[1]
+    assert "nobody can know" not in run(settings, "trace", kept["eventId"])[1]
+
+
+REAL_INPUT = TOP.parent / "shared" / "data" / "access_log_events.ndjson"
+
+
+@pytest.mark.skipif(not REAL_INPUT.exists(), reason=f"{REAL_INPUT} is not on this machine")
+def test_the_busiest_specialist_of_real_input_adds_up(
+    settings: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """On each of its days, the parts of the busiest specialist's row are what a straight count of the file has."""
+    everything = settings_with(settings, ANALYTICS_LEDGER_DAYS="0")
+    events = [json.loads(line) for line in REAL_INPUT.read_text("utf-8").splitlines()]
+    [(busiest, _)] = Counter(sent["specialistId"] for sent in events).most_common(1)
+    add_specialists(connection, {sent["specialistId"] for sent in events})
+    assert run(everything, "send", str(REAL_INPUT))[0] == 0
+    drain(everything)
+    sent_by_day: dict[str, list[dict[str, Any]]] = {}
+    for sent in events:
+        if sent["specialistId"] == busiest:
+            day = datetime.fromtimestamp(sent["occurredAt"] / 1000, UTC).date()
+            sent_by_day.setdefault(str(day), []).append(sent)
+    assert len(sent_by_day) == 4
+    for its_day, of_the_day in sent_by_day.items():
+        code, found = explained(everything, busiest, its_day)
+        assert (code, found["right"], found["outcomes_right"]) == (0, True, True)
+        bots = sum(is_bot(sent.get("userAgent", "")) for sent in of_the_day)
+        assert found["excluded"] == ({"bot": bots} if bots else {})
+        for name in ("profile_views", "contact_views", "catalog", "search", "direct", "other"):
+            assert sum(hour[name] for hour in found["hours"]) == found["row"][name] == found["formula"][name]
+        views = found["row"]["profile_views"] + found["row"]["contact_views"]
+        assert views == len(of_the_day) - bots
+        assert (found["repeats"]["found"], found["dead_letters"]) == (0, [])
 
 
 @pytest.mark.parametrize(

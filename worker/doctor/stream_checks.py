@@ -11,9 +11,9 @@ from worker.continuity import Lost, Position, Verdict, judge
 from worker.doctor.check import Check, duration, error, ok, warning
 from worker.doctor.redis_checks import StreamSize
 from worker.queries import query
-from worker.settings import MOST_SHARDS, Settings
+from worker.settings import Settings
 from worker.store import Connection, load_position, postgres_errors
-from worker.stream import Backlog, read_backlog, redis_errors
+from worker.stream import Backlog, existing_streams, read_backlog, redis_errors
 
 FUTURE_S = 3600
 BEHIND_S = 60.0
@@ -146,7 +146,7 @@ def read_stands(
     with postgres_errors(), connection.cursor(row_factory=dict_row) as cursor:
         rows = {str(row["stream"]): row for row in cursor.execute(query("list_positions"))}
         findings = [Finding(**row) for row in cursor.execute(query("list_losses"), {"recent_s": RECENT_S})]
-    others = [key for key in _existing(settings, client, rows) if key not in settings.stream_keys]
+    others = [key for key in existing_streams(client, settings, rows) if key not in settings.stream_keys]
 
     def stand(key: str) -> Stand:
         position, backlog = _position_and_backlog(settings, connection, client, key)
@@ -165,15 +165,6 @@ def _position_and_backlog(
         if load_position(connection, key) == position:
             break  # else a worker moved it, and perhaps trimmed: the two do not belong together
     return position, backlog
-
-
-def _existing(settings: Settings, client: redis.Redis, rows: Iterable[str]) -> list[str]:
-    # Asked by name: a SCAN would walk over all keys of the site.
-    keys = dict.fromkeys((settings.stream, *settings.keys_of(MOST_SHARDS), *rows))
-    with redis_errors(settings), client.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.type(key)
-        return [key for key, kind in zip(keys, pipe.execute(), strict=True) if kind == b"stream"]
 
 
 def read_backlogs(settings: Settings, client: redis.Redis) -> dict[str, Backlog]:
