@@ -376,10 +376,12 @@ def test_a_specialist_that_is_still_there(
         assert not any(diff_day(worker, TODAY - timedelta(days=days), "UTC") for days in range(5))
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati"])
 def test_each_date_is_right_while_a_specialist_is_removed(
-    counting: Settings, owner: Settings, connection: Connection, client: redis.Redis
+    counting: Settings, owner: Settings, connection: Connection, client: redis.Redis, zone: str
 ) -> None:
     """Between two steps no row is other than the formula says: its date's events went with it."""
+    counting, owner = (settings_with(given, ANALYTICS_TIME_ZONE=zone) for given in (counting, owner))
     make_traces(connection, client, counting)
     connection.execute("DELETE FROM analytics.baseline")
     arguments = EraseSpecialist(specialist="anna", force=True)
@@ -388,7 +390,7 @@ def test_each_date_is_right_while_a_specialist_is_removed(
     with connect_postgres(counting, "test") as worker:
         for _ in erase_specialist_steps(owner, run, arguments, {}):
             looked += 1
-            assert not any(diff_day(worker, TODAY - timedelta(days=days), "UTC") for days in range(5))
+            assert not any(diff_day(worker, TODAY - timedelta(days=days), zone) for days in range(5))
     assert looked > 5
 
 

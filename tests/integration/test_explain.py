@@ -415,10 +415,16 @@ def test_who_wrote_a_row_last(settings: Settings, connection: Connection, client
     drain(settings)
     assert writer() == "by counting 1 of its events"
     connection.execute('UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 9')
+    others = [{"specialist": "boris"}, {"first": str(TODAY + timedelta(days=1))}, {"last": "2026-01-01"}]
+    connection.execute(
+        "INSERT INTO analytics.run (kind, arguments, operator, state, started_at)"
+        " SELECT 'recompute', unnest(%s::jsonb[]), 'tester', 'running', now()",
+        [[json.dumps(other) for other in others]],
+    )
     day = ("--from", str(TODAY), "--to", str(TODAY))
     assert run(settings, "recompute", *day, "--specialist", "boris", "--now")[0] == 0
     assert run(settings, "recompute", *day, "--specialist", "anna", "--now")[0] == 0
-    assert writer() == "during recompute 2, and not by counting"
+    assert writer() == "during recompute 5, and not by counting"
     site_creates(connection, "Review")
     migrate(connection, migrations())
     add_outcomes(connection, "Review", "anna", MIDDAY)
