@@ -155,8 +155,8 @@ class Writer:
     """Whose position moved with them; None if that has moved again since."""
     runs: Sequence[str]
     """Those that were going on, and could have been it: `recompute 7`."""
-    close: bool
-    """Whether the nightly close put the row right then."""
+    put_right: bool
+    """Whether a recompute found then that the row was wrong after its day was over, and noted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +271,7 @@ class Counting(NamedTuple):
 
     events: int
     shard: int | None
+    put_right: bool
     stream: str | None
 
 
@@ -285,7 +286,7 @@ def _writer(connection: Connection, row: Row, which: dict[str, Any]) -> Writer:
     at = which | {"moment": row.updated_at}
     [counting] = _all(connection, Counting, query("find_writer"), which)
     runs = _all(connection, GoingOn, query("list_runs_at"), at)
-    return Writer(counting.events, counting.stream, [f"{run.kind} {run.id}" for run in runs], close=False)
+    return Writer(counting.events, counting.stream, [f"{run.kind} {run.id}" for run in runs], counting.put_right)
 
 
 class Candidate(NamedTuple):

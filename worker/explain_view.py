@@ -216,6 +216,8 @@ def _writer(found: Explanation) -> str:
     if writer.events:
         where = f", of {writer.stream}" if writer.stream else ""
         return ", ".join(filter(None, [f"by counting {writer.events:,} of its events{where}", runs]))
+    if writer.put_right:
+        return f"by a recompute that found it wrong, {runs or 'when its day was closed'}"
     if runs:
         return f"{runs}, and not by counting"
     return "not by counting and during no run: by a refresh of outcomes, or by somebody else"

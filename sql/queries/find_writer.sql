@@ -1,11 +1,15 @@
 -- The events that were counted by the very transaction that wrote a daily row last, and the position that it moved, if nobody has
--- moved that since. Always one row. The row belongs to Prisma and has no place to say who wrote it; that PostgreSQL notes it in
+-- moved that since; or whether that transaction noted that a day that was over was not right. Always one row. The row belongs to Prisma and has no place to say who wrote it; that PostgreSQL notes it in
 -- each row is enough, but for a database that was restored from a dump: then all rows are written by who restored it.
 -- Locks nothing.
 WITH daily AS MATERIALIZED (
     SELECT xmin FROM "SpecialistAnalyticsDaily" WHERE "specialistId" = %(specialist)s AND "date" = %(date)s
 )
 SELECT count(*) AS events, min(stream) AS shard,
+       EXISTS (
+           SELECT FROM analytics.day_difference
+           WHERE specialist_id = %(specialist)s AND date = %(date)s AND xmin = (SELECT xmin FROM daily)
+       ) AS put_right,
        (SELECT stream FROM analytics.stream_position WHERE xmin = (SELECT xmin FROM daily)) AS stream
 FROM analytics.event
 WHERE specialist_id = %(specialist)s

@@ -16,6 +16,7 @@ from worker.bots import is_bot
 from worker.explain import Repeats, explain
 from worker.migrations import migrate, migrations
 from worker.outcomes import refresh_open_days
+from worker.queries import query
 from worker.recompute import WrongRow, diff_day, recompute_days
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, seal_oldest_day
@@ -433,6 +434,10 @@ def test_who_wrote_a_row_last(settings: Settings, connection: Connection, client
     add(client, event())
     drain(settings)
     assert writer() == "by counting 1 of its events, of analytics:events"
+    connection.execute('UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 9')
+    closing = {"date": TODAY, "time_zone": "UTC", "specialist": None, "recorded": True}
+    connection.execute(query("recompute_day"), closing)
+    assert writer() == "by a recompute that found it wrong, when its day was closed"
 
 
 def test_streams_of_another_number_of_shards(settings: Settings, connection: Connection, client: redis.Redis) -> None:
