@@ -270,7 +270,6 @@ class Counting(NamedTuple):
     """What a transaction counted in one daily row."""
 
     events: int
-    shard: int | None
     put_right: bool
     stream: str | None
 

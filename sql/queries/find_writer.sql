@@ -5,7 +5,7 @@
 WITH daily AS MATERIALIZED (
     SELECT xmin FROM "SpecialistAnalyticsDaily" WHERE "specialistId" = %(specialist)s AND "date" = %(date)s
 )
-SELECT count(*) AS events, min(stream) AS shard,
+SELECT count(*) AS events,
        EXISTS (
            SELECT FROM analytics.day_difference
            WHERE specialist_id = %(specialist)s AND date = %(date)s AND xmin = (SELECT xmin FROM daily)
