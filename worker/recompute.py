@@ -111,10 +111,21 @@ def _recompute_day(connection: Connection, which: dict[str, Any]) -> Recomputed:
 
 
 def _assign(connection: Connection, which: dict[str, Any]) -> Recomputed:
-    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=class_row(Recomputed)) as cursor:
-        connection.execute(query("prepare_recompute"))
-        connection.execute(query("lock_positions"))
+    with postgres_errors(), connection.transaction():
+        lock_views(connection)
         _refuse_loss(connection, which)
+        return assign_views(connection, which)
+
+
+def lock_views(connection: Connection) -> None:
+    """Let live counting wait until the end of this transaction; without it nobody may assign views."""
+    connection.execute(query("prepare_recompute"))
+    connection.execute(query("lock_positions"))
+
+
+def assign_views(connection: Connection, which: dict[str, Any]) -> Recomputed:
+    """Make the daily rows of a date what the formula says, in a transaction that has locked the views."""
+    with connection.cursor(row_factory=class_row(Recomputed)) as cursor:
         recomputed = cursor.execute(query("recompute_day"), {"recorded": False} | which).fetchone()
     assert recomputed is not None  # a sum is always one row
     return recomputed
