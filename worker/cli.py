@@ -46,6 +46,8 @@ letters = typer.Typer(help="Look at what could not be counted, send it again, or
 app.add_typer(letters, name="dead-letters")
 runs = typer.Typer(help="What was done on demand, and what is being done: list, show, stop.", cls=RunsGroup)
 app.add_typer(runs, name="runs")
+backfill = typer.Typer(help="Bring in what happened before there were events.", no_args_is_help=True)
+app.add_typer(backfill, name="backfill")
 
 
 class QueueName(StrEnum):
@@ -296,6 +298,27 @@ def recompute(
     if dry_run:
         raise typer.Exit(run_dry_recompute(settings, arguments))
     raise typer.Exit(run_operation(settings, RECOMPUTE, arguments, now=now, wait=wait))
+
+
+@backfill.command("legacy-counters")
+def backfill_legacy_counters(
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Change nothing, say what it would; exit code 1 if it is any.")] = False,
+    now: Now = False,
+    wait: Wait = None,
+) -> None:
+    """Import the counters that the site kept in Redis, each once, however often this is done."""
+    from worker.legacy import LEGACY_COUNTERS, checked_arguments
+    from worker.legacy_view import run_dry_import
+    from worker.run_view import run_operation
+
+    settings = _settings()
+    arguments = checked_arguments(first.date() if first else None, last.date() if last else None)
+    if dry_run:
+        raise typer.Exit(run_dry_import(settings, arguments))
+    raise typer.Exit(run_operation(settings, LEGACY_COUNTERS, arguments, now=now, wait=wait))
 
 
 @runs.command("list")

@@ -10,25 +10,23 @@ All of it is assigned, so whatever is done twice comes to the same.
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 from psycopg.rows import class_row, dict_row
-from pydantic import BaseModel, model_validator
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from pydantic import BaseModel
 
+from worker.days import days_between
 from worker.legacy_keys import LEGACY_KEYS, Counter, Total, parse_key, parse_value, shown, source_of
 from worker.operation import Arguments, JsonObject, Operation, Problem, Step
 from worker.queries import query
 from worker.recompute import assign_views, lock_views
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres, known_specialists, postgres_errors
+from worker.store import Connection, connect_postgres, postgres_errors
 from worker.stream import connect_redis, redis_errors
 
 PAGE_KEYS = 1_000
@@ -48,12 +46,6 @@ class LegacyArguments(Arguments):
     first: date | None = None
     last: date | None = None
 
-    @model_validator(mode="after")
-    def _right_way_round(self) -> Self:
-        if self.first and self.last and self.last < self.first:
-            raise ValueError(f"the last day, {self.last}, comes before the first, {self.first}")
-        return self
-
     @property
     def is_all(self) -> bool:
         """Whether no counter is left out."""
@@ -62,6 +54,17 @@ class LegacyArguments(Arguments):
     def has(self, day: date) -> bool:
         """Whether a counter of this date is meant."""
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+def checked_arguments(first: date | None, last: date | None) -> LegacyArguments:
+    """What a person asks for.
+
+    Raises:
+        Stop: the days are the wrong way round, or too far apart.
+    """
+    if first and last:
+        days_between(first, last)
+    return LegacyArguments(first=first, last=last)
 
 
 @dataclass
@@ -185,13 +188,24 @@ LEGACY_COUNTERS = Operation("backfill legacy-counters", "keys", LegacyArguments,
 def _scan(
     settings: Settings, client: redis.Redis, connection: Connection, arguments: LegacyArguments, state: State
 ) -> Iterator[Step]:
-    """Note what every counter says."""
-    for found in _read(settings, client, arguments, state):
-        _note(connection, found)
-        yield state.step(state.keys, 2 * state.all_keys, found.problems)  # each is folded too
+    """Note what every counter says. While PostgreSQL writes what was found, the next keys are read."""
+    in_flight: tuple[Future[None], Step] | None = None
+    with ThreadPoolExecutor(max_workers=1) as background:
+        for found in read_counters(settings, client, arguments, state):
+            step = state.step(state.keys, 2 * state.all_keys, found.problems)  # each is folded too
+            if in_flight:
+                yield _written(*in_flight)
+            in_flight = background.submit(_note, connection, found), step
+        if in_flight:
+            yield _written(*in_flight)
 
 
-def _read(settings: Settings, client: redis.Redis, arguments: LegacyArguments, state: State) -> Iterator[Found]:
+def _written(writing: Future[None], step: Step) -> Step:
+    writing.result()
+    return step
+
+
+def read_counters(settings: Settings, client: redis.Redis, arguments: LegacyArguments, state: State) -> Iterator[Found]:
     """What the keys say from the state's cursor on, some pages at once."""
     while state.phase == "scan":
         found = Found()
@@ -215,29 +229,27 @@ def _read(settings: Settings, client: redis.Redis, arguments: LegacyArguments, s
 
 def _note(connection: Connection, found: Found) -> None:
     with postgres_errors(), connection.transaction():
-        if found.counters:
-            connection.execute(query("upsert_legacy_counters"), _columns(found.counters) | _dates(found.counters))
-        if found.totals:
-            specialists, types, spellings = map(list, zip(*found.totals, strict=True))
-            connection.execute(
-                query("upsert_legacy_totals"),
-                {"specialist_id": specialists, "type": types, "spelling": spellings, "value": [*found.totals.values()]},
-            )
+        connection.execute(query("upsert_legacy_counters"), _counter_arrays(found.counters))
+        connection.execute(query("upsert_legacy_totals"), _arrays(found.totals, Total._fields))
 
 
-def _dates(counters: Iterable[Counter]) -> dict[str, list[date]]:
-    return {"date": [counter.date for counter in counters]}
+def _counter_arrays(counters: Mapping[Counter, int]) -> dict[str, str]:
+    return _arrays(counters, Counter._fields) | {"source": _array(source_of(counter.spelling) for counter in counters)}
 
 
-def _columns(counters: Mapping[Counter, int]) -> dict[str, list[Any]]:
-    """All but the dates, as array parameters."""
-    return {
-        "specialist_id": [counter.specialist_id for counter in counters],
-        "type": [counter.type for counter in counters],
-        "spelling": [counter.spelling for counter in counters],
-        "source": [source_of(counter.spelling) for counter in counters],
-        "value": [*counters.values()],
+def _arrays(views: Mapping[Any, int], names: Sequence[str]) -> dict[str, str]:
+    """What was found as array parameters, one a column."""
+    columns = zip(*views, strict=True) if views else [()] * len(names)
+    return {name: _array(column) for name, column in zip(names, columns, strict=True)} | {
+        "value": _array(views.values())
     }
+
+
+def _array(values: Iterable[object]) -> str:
+    """An array's text: a list would cost psycopg more time than all else that is done with a key."""
+    items = [*map(str, values)]
+    quoted = "\0".join(items).replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","')  # no item has a NUL
+    return f'{{"{quoted}"}}' if items else "{}"
 
 
 class Folded(NamedTuple):
@@ -256,7 +268,7 @@ class Folded(NamedTuple):
 
 def _fold(settings: Settings, connection: Connection, arguments: LegacyArguments, state: State) -> Iterator[Step]:
     """Assign the baseline and the daily rows, date by date; each is held up for its own date at most."""
-    dates = _noted_dates(connection, arguments)
+    dates = noted_dates(connection, arguments)
     done, total = state.all_keys, state.all_keys + sum(dates.values())
     for day, counters in dates.items():
         done += counters
@@ -265,14 +277,15 @@ def _fold(settings: Settings, connection: Connection, arguments: LegacyArguments
         with postgres_errors(), connection.transaction():
             lock_views(connection)
             folded = fold_day(connection, day, settings.time_zone, {}, save=True)
-            assign_views(connection, {"date": day, "time_zone": settings.time_zone, "specialist": None})
+            if folded.rows:
+                assign_views(connection, {"date": day, "time_zone": settings.time_zone, "specialist": None})
         state.folded = day
-        _add(state.result, counters, folded)
-        yield state.step(done, total, _problems(day, folded))
+        add_up(state.result, counters, folded)
+        yield state.step(done, total, problems_of(day, folded))
     state.phase = "check"
 
 
-def _noted_dates(connection: Connection, arguments: LegacyArguments) -> dict[date, int]:
+def noted_dates(connection: Connection, arguments: LegacyArguments) -> dict[date, int]:
     """How many counters are noted of each date, the oldest first."""
     with postgres_errors():
         return dict(connection.execute(query("list_legacy_dates"), arguments.model_dump()).fetchall())
@@ -291,14 +304,14 @@ def fold_day(
         unsaved: counters of the date that are not noted in the database.
         save: write it.
     """
-    parameters = _columns(unsaved) | {"date": day, "time_zone": time_zone, "save": save}
+    parameters = _counter_arrays(unsaved) | {"date": day, "time_zone": time_zone, "save": save}
     with connection.cursor(row_factory=class_row(Folded)) as cursor:
         folded = cursor.execute(query("fold_legacy_day"), parameters).fetchone()
     assert folded is not None  # a sum is always one row
     return folded
 
 
-def _add(result: dict[str, Any], counters: int, folded: Folded) -> None:
+def add_up(result: dict[str, Any], counters: int, folded: Folded) -> None:
     """Add up what the dates come to."""
     numbers = Tally({"dates": 1, "counters": counters} | dict(zip(Folded._fields, folded[:-1], strict=False)))
     for reason, _, profile_views, contact_views in folded.problems:
@@ -307,7 +320,8 @@ def _add(result: dict[str, Any], counters: int, folded: Folded) -> None:
         result[name] = result.get(name, 0) + number
 
 
-def _problems(day: date, folded: Folded) -> list[Problem]:
+def problems_of(day: date, folded: Folded) -> list[Problem]:
+    """Those of one date, for people."""
     return [
         Problem(reason, f"{specialist} {day}: {profile_views} profile views, {contact_views} contact views")
         for reason, specialist, profile_views, contact_views in folded.problems
@@ -332,62 +346,3 @@ def _sum_up(connection: Connection, arguments: LegacyArguments, state: State) ->
         Problem("total_differs", f"{name} of {specialist}: {total} in all, {parts} by their parts")
         for name, specialist, parts, total in differences
     ]
-
-
-def run_dry(settings: Settings, arguments: LegacyArguments) -> int:
-    """Say what an import would bring, and change nothing; the counters' numbers are held in memory meanwhile.
-
-    Returns:
-        The exit code: 1 if daily rows would be otherwise.
-
-    Raises:
-        Stop: a server refuses us, or a migration is missing.
-        Retry: a server is away.
-    """
-    state = State()
-    problems: list[Problem] = []
-    counters: dict[date, dict[Counter, int]] = {}
-    with ExitStack() as resources:
-        client = resources.enter_context(connect_redis(settings))
-        connection = resources.enter_context(connect_postgres(settings, "backfill"))
-        for found in _read(settings, client, arguments, state):
-            for counter, views in found.counters.items():
-                counters.setdefault(counter.date, {})[counter] = views
-            problems += state.step(0, 0, found.problems).problems
-        noted = _noted_dates(connection, arguments)
-        for day in sorted(counters.keys() | noted.keys()):
-            with postgres_errors(), connection.transaction():
-                connection.execute(query("prepare_recompute"))
-                folded = fold_day(connection, day, settings.time_zone, counters.get(day, {}), save=False)
-            _add(state.result, len(counters.get(day, {})), folded)
-            problems += state.step(0, 0, _problems(day, folded)).problems
-        views_of = Tally[str]()
-        for counter, views in chain.from_iterable(each.items() for each in counters.values()):
-            views_of[counter.specialist_id] += views
-        known = known_specialists(connection, views_of)
-    unknown = [
-        Problem("unknown_specialist", f"{specialist}: {views} views")
-        for specialist, views in views_of.most_common()
-        if specialist not in known
-    ]
-    problems += state.step(0, 0, unknown).problems
-    state.result["specialists"] = len(known)
-    _show(state, problems)
-    return 1 if state.result.get("rows") else 0
-
-
-def _show(state: State, problems: Sequence[Problem]) -> None:
-    console = Console(highlight=False)
-    if problems:
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        table.add_column("problem", no_wrap=True)
-        table.add_column("of", overflow="fold")
-        for problem in problems:
-            table.add_row(problem.reason, escape(problem.subject))
-        console.print(table)
-    totals = Table(box=None, show_header=False, pad_edge=False)
-    totals.add_column()
-    totals.add_column(justify="right")
-    for name, number in (state.result | state.problems).items():
-        totals.add_row(name.replace("_", " "), f"{number:,}")
-    console.print(totals)

@@ -128,13 +128,13 @@ problem AS (
     WHERE holds
 )
 SELECT count(*) FILTER (
-           WHERE fits AND CASE
-               WHEN is_wrong AND is_new THEN  -- a row that the site made is perhaps right from now on
+           WHERE CASE
+               WHEN is_wrong AND is_new AND fits THEN  -- a row that the site made is perhaps right from now on
                    profile_gap IS DISTINCT FROM profile_views - had_profile_views
                    OR contact_gap IS DISTINCT FROM contact_views - had_contact_views
                    OR catalog_gap <> catalog - had_catalog OR search_gap <> search - had_search
                    OR direct_gap <> direct - had_direct OR other_gap <> other - had_other
-               ELSE is_wrong OR is_new
+               ELSE is_wrong OR (is_new AND fits)
                END
        ) AS rows,
        coalesce(sum(counted_catalog) FILTER (WHERE fits), 0)::bigint AS catalog,

@@ -15,10 +15,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.counting import TODAY, add, daily, drain, event
-from tests.support import add_specialists, settings_for, settings_with
+from tests.support import add_specialists, run_worker, settings_for, settings_with
 from worker import legacy
 from worker.embedded import EmbeddedRedis
-from worker.legacy import LegacyArguments, legacy_steps, run_dry
+from worker.legacy import LegacyArguments, legacy_steps
+from worker.legacy_view import run_dry_import
 from worker.migrations import migrate, migrations
 from worker.operation import Step
 from worker.recompute import diff_day
@@ -55,7 +56,7 @@ def result(settings: Settings, **arguments: date) -> dict[str, Any]:
 
 
 def problems(settings: Settings, **arguments: date) -> set[tuple[str, str]]:
-    return {tuple(problem) for step in steps(settings, **arguments) for problem in step.problems}
+    return {(reason, subject) for step in steps(settings, **arguments) for reason, subject in step.problems}
 
 
 def import_with_a_kill_everywhere(settings: Settings) -> dict[str, Any]:
@@ -85,10 +86,9 @@ def sources(connection: Connection, specialist: str, day: date) -> tuple[int, ..
     return (*by_source, row[2])
 
 
-def write_daily_row(
-    connection: Connection, specialist: str, day: date, catalog: int, search: int, direct: int, contact: int
-) -> None:
-    """A row as the site's lazy aggregation wrote it."""
+def write_daily_row(connection: Connection, specialist: str, day: date, *views: int) -> None:
+    """A row as the site's lazy aggregation wrote it: profile views by catalog, search and direct, and contact views."""
+    catalog, search, direct, contact = views
     connection.execute(
         """INSERT INTO "SpecialistAnalyticsDaily"
                ("id", "specialistId", date, "profileViews", "contactViews", sources, "updatedAt")
@@ -107,7 +107,7 @@ def all_right(connection: Connection, time_zone: str = "UTC") -> bool:
 
 
 def test_counters_become_daily_rows(settings: Settings, client: redis.Redis, connection: Connection) -> None:
-    """Every source counts under its own name, unknown ones together, a missing one as direct; the rest is left alone."""
+    """Sources count under their names, unknown ones together, a missing one as direct; other keys are left alone."""
     client.mset(
         {
             key(): 5,
@@ -116,7 +116,8 @@ def test_counters_become_daily_rows(settings: Settings, client: redis.Redis, con
             key(source=None): 2,
             "profile:view:anna::2026-01-15": 1,
             key(source="banner"): 20,
-            key(source="a:b"): 10,
+            key(source='"a":{b}\\,'): 9,
+            key(source="NULL"): 1,
             key(kind="contact"): 6,
             key(kind="contact", source="banner"): 1,
             key("boris", "contact", day="2026-01-16"): 9,
@@ -131,7 +132,7 @@ def test_counters_become_daily_rows(settings: Settings, client: redis.Redis, con
     assert daily(connection) == {("anna", OLD): (45, 7), ("boris", date(2026, 1, 16)): (0, 9)}
     assert all_right(connection)
     assert "problems" not in said or set(said["problems"]) == {"total_differs"}
-    assert (said["counters"], said["dates"], said["rows"], said["other"]) == (10, 2, 2, 30)
+    assert (said["counters"], said["dates"], said["rows"], said["other"]) == (11, 2, 2, 30)
 
 
 def test_what_is_bad_is_listed_and_stops_nothing(
@@ -283,7 +284,7 @@ def test_a_cursor_of_another_server_is_not_used(settings: Settings, connection: 
 def test_rows_that_the_site_made_are_about_the_same_views(
     client: redis.Redis, redis_url: str, site_database: str
 ) -> None:
-    """What the migration took over from a daily row and what the counters say is not added: the greater of each counts."""
+    """What the migration took over from a daily row is not added to what the counters say: the greater counts."""
     with psycopg.connect(site_database, autocommit=True) as connection:
         migrate(connection, migrations()[:1])
         add_specialists(connection, SPECIALISTS)
@@ -424,7 +425,7 @@ def test_a_dry_run_says_what_an_import_does(
     write_daily_row(connection, "anna", date(2026, 1, 16), 2, 0, 0, 0)
     write_daily_row(connection, "Zoe", date(2026, 1, 16), 2, 0, 0, 0)
     before = everything(connection)
-    assert run_dry(settings, LegacyArguments()) == 1
+    assert run_dry_import(settings, LegacyArguments()) == 1
     assert everything(connection) == before
     said = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (said["counters"], said["dates"], said["specialists"], said["rows"], said["catalog"]) == (
@@ -437,4 +438,18 @@ def test_a_dry_run_says_what_an_import_does(
     assert said["malformed_key"] == "profile:view:bad"
     done = result(settings)
     assert (done["rows"], done["catalog"], done["more_than_counters_views"]) == (1, 9, 2)
-    assert run_dry(settings, LegacyArguments()) == 0
+    assert run_dry_import(settings, LegacyArguments()) == 0
+
+
+def test_as_a_run(settings: Settings, client: redis.Redis, connection: Connection) -> None:
+    """The command does it in steps that are kept, and shows what could not be used; a wrong range is one line."""
+    client.mset({key(): 5, "profile:view:bad": 1})
+    code, _, errors = run_worker(settings, "backfill", "legacy-counters", "--now")
+    assert code == 0, errors
+    assert daily(connection) == {("anna", OLD): (5, 0)}
+    _, shown, _ = run_worker(settings, "runs", "1")
+    assert "malformed_key" in shown and "profile:view:bad" in shown
+    code, said, _ = run_worker(settings, "backfill", "legacy-counters", "--dry-run")
+    assert (code, "rows" in said) == (0, True)
+    code, _, errors = run_worker(settings, "backfill", "legacy-counters", "--from", "2026-02-01", "--to", "2026-01-01")
+    assert (code, errors.count("\n")) == (2, 1)
