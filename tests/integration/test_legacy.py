@@ -3,8 +3,10 @@
 import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 
 import psycopg
@@ -14,14 +16,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.counting import TODAY, add, daily, drain, event
-from tests.support import add_specialists, run_worker, settings_for, settings_with
+from tests.counting import TODAY, add, books, daily, drain, event
+from tests.support import add_specialists, run_worker, settings_for, settings_with, wait_until
 from worker import legacy
 from worker.embedded import EmbeddedRedis
 from worker.legacy import LegacyArguments, legacy_steps
 from worker.legacy_view import run_dry_import
 from worker.migrations import migrate, migrations
 from worker.operation import Step
+from worker.pipeline import run_shard
 from worker.recompute import diff_day
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, seal_oldest_day
@@ -453,3 +456,29 @@ def test_as_a_run(settings: Settings, client: redis.Redis, connection: Connectio
     assert (code, "rows" in said) == (0, True)
     code, _, errors = run_worker(settings, "backfill", "legacy-counters", "--from", "2026-02-01", "--to", "2026-01-01")
     assert (code, errors.count("\n")) == (2, 1)
+
+
+def test_while_events_are_counted_and_counters_grow(
+    settings: Settings, client: redis.Redis, connection: Connection
+) -> None:
+    """Imports beside the live path lose nothing of the same date, and add nothing twice."""
+    over = Flag()
+    with ThreadPoolExecutor() as background:
+        counting = background.submit(run_shard, settings, 0, over.is_set)
+        try:
+            for number in range(12):
+                importing = background.submit(steps, settings)
+                while not importing.done():
+                    add(client, event(), event("boris", type="contact_view"))
+                    client.incr(key(day=TODAY))
+                importing.result()
+                client.incr(key("Zoe", source=f"spelling {number}", day=TODAY))
+            sent = client.xlen("analytics:events") // 2
+            wait_until(lambda: books(connection)[0] == 2 * sent, "all events are counted")
+        finally:
+            over.set()
+        counting.result()
+    steps(settings)
+    assert sent > 12
+    assert daily(connection) == {("anna", TODAY): (2 * sent, 0), ("boris", TODAY): (0, sent), ("Zoe", TODAY): (12, 0)}
+    assert all_right(connection)
