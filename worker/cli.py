@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from worker.errors import AnalyticsError
 from worker.events import Reason
 from worker.log import configure_logging
+from worker.requests import RequestReason
 from worker.settings import Settings, load_settings
 
 MUST_ACT = 2
@@ -65,9 +66,16 @@ class LetterState(StrEnum):
     DISCARDED = "discarded"
 
 
+def _reason(text: str) -> str:
+    known = dict.fromkeys(reason.value for reason in (*Reason, *RequestReason))
+    if text not in known:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(known)}.")
+    return text
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 LetterIds = Annotated[list[int] | None, typer.Argument(help="Ids of dead letters.", show_default=False)]
-OfReason = Annotated[Reason | None, typer.Option(help="Only those of this reason.")]
+OfReason = Annotated[str | None, typer.Option(parser=_reason, metavar="REASON", help="Only those of this reason.")]
 Since = Annotated[datetime | None, typer.Option(help="Only those buried at this time or later, UTC.")]
 Until = Annotated[datetime | None, typer.Option(help="Only those buried before this time, UTC.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that are buried.")]

@@ -128,14 +128,14 @@ def requeue(
         letters = [letter for letter in page if letter.reason != Reason.ENTRY_TOO_LARGE]
         if not letters:
             continue
-        entries = [resent(letter) for letter in letters]
-        streams = [stream_of(fields, settings.stream_keys) for fields in entries]
+        again = [_addressed(settings, letter) for letter in letters]
         with redis_errors(settings):
             pipeline = client.pipeline(transaction=False)
-            for stream, fields in zip(streams, entries, strict=True):
+            for stream, fields in again:
                 pipeline.xadd(stream, fields)  # type: ignore[arg-type] # a dict of bytes is one of bytes or more
             entry_ids = [entry_id.decode() for entry_id in pipeline.execute()]
-        _settle(connection, letters, "requeued", operator, list(zip(streams, entry_ids, strict=True)))
+        sent_as = [(stream, entry_id) for (stream, _), entry_id in zip(again, entry_ids, strict=True)]
+        _settle(connection, letters, "requeued", operator, sent_as)
         yield len(letters)
 
 
@@ -150,16 +150,29 @@ def discard(connection: Connection, wanted: Filter, operator: str) -> Iterator[i
         yield len(letters)
 
 
+def _addressed(settings: Settings, letter: Letter) -> tuple[str, dict[bytes, bytes]]:
+    """Where a letter is sent again, and as what. A request goes back as it was to where requests are read."""
+    if letter.stream == settings.requests:
+        return letter.stream, _original(letter)
+    fields = resent(letter)
+    return stream_of(fields, settings.stream_keys), fields
+
+
+def _original(letter: Letter) -> dict[bytes, bytes]:
+    original = from_json(letter.fields)
+    return dict(zip(original[::2], original[1::2], strict=True))
+
+
 def resent(letter: Letter) -> dict[bytes, bytes]:
-    """The fields to send again: the original ones, and what the parser took from the first entry where they lack it.
+    """The fields to send an event again: the original ones, and what the parser took from the first entry where they
+    lack it.
 
     A new entry has another id, from which an event without `eventId` would get another identity and one without
     `occurredAt` another time.
     """
-    original = from_json(letter.fields)
-    fields = dict(zip(original[::2], original[1::2], strict=True))
+    fields = _original(letter)
     if not fields.get(b"eventId"):
-        fields[b"eventId"] = derived_id(letter.entry_id.encode(), original).encode()
+        fields[b"eventId"] = derived_id(letter.entry_id.encode(), from_json(letter.fields)).encode()
     if not fields.get(b"occurredAt"):
         fields[b"occurredAt"] = str(EntryId.of(letter.entry_id).ms).encode()
     return fields

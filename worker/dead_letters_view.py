@@ -71,7 +71,7 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
         ("reason", letter.reason),
         ("buried, UTC", f"{letter.buried_at:%Y-%m-%d %H:%M:%S}"),
         ("entry", f"{letter.entry_id} of {letter.stream}"),
-        ("its event", _fate(event)),
+        *([] if letter.stream == settings.requests else [("its event", _fate(event))]),
     ):
         facts.add_row(name, value)
     fields = Table("field", "value", box=None, header_style="dim", pad_edge=False)

@@ -39,7 +39,9 @@ ENTRY_FIELDS, ENTRY_BYTES = 1_000, 1_048_576
 KEPT_FIELDS, KEPT_BYTES = 50, 1_024
 """What a dead letter keeps of an entry that is larger: so many fields, and so much of each name and value."""
 
-_specialist_id = re.compile(rb"[A-Za-z0-9_-]{1,64}").fullmatch
+specialist_id = re.compile(rb"[A-Za-z0-9_-]{1,64}").fullmatch
+"""Matches what can be the id of a specialist."""
+
 _uuid = re.compile(rb"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 _with_offset = re.compile(r"T.*(?:Z|[+-]\d{2}:?\d{2})$").search
 
@@ -115,13 +117,13 @@ def parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Rej
     verdict = _parse(entry_id, fields, rules)
     if isinstance(verdict, Event):
         return verdict
-    kept = _beginning(fields) if verdict is Reason.ENTRY_TOO_LARGE else fields
+    kept = beginning(fields) if verdict is Reason.ENTRY_TOO_LARGE else fields
     return Rejected(entry_id.decode("ascii", "replace"), verdict, kept)
 
 
 def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Reason:  # noqa: PLR0911 - a return for each reason
     longest = max(map(len, fields), default=0)
-    if len(fields) > 2 * ENTRY_FIELDS or (len(fields) * longest > ENTRY_BYTES and sum(map(len, fields)) > ENTRY_BYTES):
+    if is_too_large(fields, longest):
         return Reason.ENTRY_TOO_LARGE
     parts = iter(fields)
     pairs = dict(zip(parts, parts, strict=False))
@@ -137,7 +139,7 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
         return Reason.UNKNOWN_TYPE if raw_type else Reason.MISSING_TYPE
 
     specialist = get(b"specialistId", b"")
-    if not _specialist_id(specialist):
+    if not specialist_id(specialist):
         return Reason.BAD_SPECIALIST if specialist else Reason.MISSING_SPECIALIST
 
     raw_id = get(b"eventId")
@@ -176,7 +178,14 @@ def _parse(entry_id: bytes, fields: Sequence[bytes], rules: Rules) -> Event | Re
     )
 
 
-def _beginning(fields: Sequence[bytes]) -> list[bytes]:
+def is_too_large(fields: Sequence[bytes], longest: int) -> bool:
+    """Whether an entry is larger than any honest one, `longest` being its longest name or value in bytes."""
+    return len(fields) > 2 * ENTRY_FIELDS or (
+        len(fields) * longest > ENTRY_BYTES and sum(map(len, fields)) > ENTRY_BYTES
+    )
+
+
+def beginning(fields: Sequence[bytes]) -> list[bytes]:
     """The beginning of an entry, and as a last field how large it was."""
     size = b"%d fields, %d bytes" % (len(fields) // 2, sum(map(len, fields)))
     return [*(part[:KEPT_BYTES] for part in fields[: 2 * KEPT_FIELDS]), b"analytics:cut", size]

@@ -233,7 +233,11 @@ def explain(
         rows = _all(connection, Row, query("find_daily_row"), which)
         wrong = diff_day(connection, day, settings.time_zone, specialist)
         gone = connection.execute(query("list_gone_days"), which).fetchall() if wrong and wrong[0].would_lose else []
-        name = {"field": json.dumps([["specialistId", specialist]]), "limit": LETTERS_OF_SPECIALIST}
+        name = {
+            "field": json.dumps([["specialistId", specialist]]),
+            "requests": settings.requests,
+            "limit": LETTERS_OF_SPECIALIST,
+        }
         letters = _all(connection, LetterOfSpecialist, query("list_dead_letters_of_specialist"), name)
         return Explanation(
             specialist,

@@ -1,4 +1,6 @@
-"""Keeping the ledger in shape, partitions ahead and sealing behind; and streams that nobody else trims."""
+"""Keeping our tables in shape: partitions of the ledger ahead, sealing behind, no old refreshes; and streams that nobody
+else trims.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,12 +19,13 @@ log = get_logger(__name__)
 
 
 def keep_ledger(settings: Settings) -> dict[str, int]:
-    """Make the ledger partitions of today and of the days to come, and seal days that are past the retention.
+    """Make the ledger partitions of today and of the days to come, seal days that are past the retention, and forget
+    refreshes that ended long ago.
 
     So no event at midnight has to wait for a partition, and the ledger does not grow for ever.
 
     Returns:
-        How many partitions were `made`, and how many days `sealed`.
+        How many partitions were `made`, how many days `sealed`, and how many old refreshes `pruned`.
 
     Raises:
         Conflict: a sealed day has a partition again, which somebody made by hand; nothing is sealed.
@@ -32,7 +35,8 @@ def keep_ledger(settings: Settings) -> dict[str, int]:
     with store.connect_postgres(settings, "maintenance") as connection:
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         made = sum(store.create_partition(connection, day) for day in days)
-        return {"made": made, "sealed": _seal_days(connection, settings)}
+        pruned = store.prune_refreshes(connection)
+        return {"made": made, "sealed": _seal_days(connection, settings), "pruned": pruned}
 
 
 def _seal_days(connection: store.Connection, settings: Settings) -> int:

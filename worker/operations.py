@@ -3,6 +3,7 @@
 from worker.erase import ERASE_SPECIALIST, ERASE_VISITOR
 from worker.legacy import LEGACY_COUNTERS
 from worker.recompute import RECOMPUTE
+from worker.refresh import REFRESH
 
 OPERATIONS = {
     operation.kind: operation
@@ -11,5 +12,6 @@ OPERATIONS = {
         ERASE_VISITOR,
         RECOMPUTE,
         LEGACY_COUNTERS,
+        REFRESH,
     )
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, scalar_row
 from rich.console import Console
@@ -40,9 +40,36 @@ def refresh_outcomes(connection: Connection, day: date, time_zone: str) -> int:
         Conflict: a specialist was deleted in this very moment; the next time goes well.
         Retry: the server is away.
     """
+    return _assign(connection, {"first": day, "last": day, "time_zone": time_zone, "specialist": None})
+
+
+def refresh_outcomes_of(connection: Connection, specialist: str, first: date, last: date, time_zone: str) -> int:
+    """Assign the outcomes of one specialist; while all are right, which is nearly always, nobody waits for anybody.
+
+    Args:
+        connection: in autocommit mode.
+        specialist: whose.
+        first: a date in `time_zone`.
+        last: the last one, too.
+        time_zone: IANA name; its midnight divides the days.
+
+    Returns:
+        How many daily rows changed.
+
+    Raises:
+        Stop, Conflict, Retry: see `refresh_outcomes`.
+    """
+    which = {"first": first, "last": last, "time_zone": time_zone, "specialist": specialist}
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        if not cursor.execute(query("count_wrong_outcomes"), which).fetchone():
+            return 0
+    return _assign(connection, which)
+
+
+def _assign(connection: Connection, which: dict[str, Any]) -> int:
     with postgres_errors(), connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
         connection.execute(query("lock_outcome_refresh"))
-        changed = cursor.execute(query("refresh_outcomes"), {"date": day, "time_zone": time_zone}).fetchone()
+        changed = cursor.execute(query("refresh_outcomes"), which).fetchone()
     assert isinstance(changed, int)  # a count is always one row
     return changed
 

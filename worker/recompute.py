@@ -101,6 +101,29 @@ def put_right(connection: Connection, day: date, time_zone: str) -> Recomputed:
     return _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": None, "recorded": True})
 
 
+def list_wrong_dates(connection: Connection, specialist: str, first: date, last: date, time_zone: str) -> list[date]:
+    """The dates on which one specialist's views are not what the formula says; locks nothing.
+
+    Raises:
+        Retry: the server is away.
+    """
+    which = {"specialist": specialist, "first": first, "last": last, "time_zone": time_zone}
+    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
+        connection.execute(query("prepare_recompute"))
+        return cursor.execute(query("list_wrong_dates"), which).fetchall()
+
+
+def recompute_day(connection: Connection, day: date, time_zone: str, specialist: str | None = None) -> Recomputed:
+    """Assign the views of one day.
+
+    Raises:
+        EventsGone, Conflict, Retry: see `recompute_days`.
+    """
+    return _recompute_day(
+        connection, {"date": day, "time_zone": time_zone, "specialist": specialist, "recorded": False}
+    )
+
+
 def _recompute_day(connection: Connection, which: dict[str, Any]) -> Recomputed:
     for _ in range(ATTEMPTS - 1):
         try:

@@ -135,6 +135,25 @@ def claim_run(connection: Connection, run_id: int, attempt: int) -> int | None:
     return claimed
 
 
+class Claim(NamedTuple):
+    """A run, and the attempt that it has."""
+
+    id: int
+    attempt: int
+
+
+def claim_next_run(connection: Connection, kind: str) -> Claim | None:
+    """Take on the oldest queued run of a kind; None if none waits."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Claim)) as cursor:
+        return cursor.execute(query("claim_next_run"), {"kind": kind}).fetchone()
+
+
+def find_waiting_run(connection: Connection, kind: str) -> Claim | None:
+    """The oldest queued run of a kind, with the attempt that it can be taken on with; None if none waits."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(Claim)) as cursor:
+        return cursor.execute(query("find_waiting_run"), {"kind": kind}).fetchone()
+
+
 def touch_run(connection: Connection, run_id: int, attempt: int) -> None:
     """Give a sign of life."""
     with postgres_errors():

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from jobs.keeper import RollupKeeper
 from jobs.queue import enqueue_tick
+from jobs.receiver import start_receiver
 from jobs.reviver import start_reviver
 from worker.log import get_logger
 from worker.relief import Relief
@@ -140,6 +141,7 @@ def run_scheduler(settings: Settings) -> int:
     stop.install()
     start_watch(settings)  # a thread, not a line of the schedule: a queue that is stuck must not silence it
     start_reviver(settings)
+    start_receiver(settings)
     with connect_redis(settings) as connection:
         log.info("scheduler started", shards=settings.shards, lines=[line.name for line in SCHEDULE])
         zone = ZoneInfo(settings.time_zone)

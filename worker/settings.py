@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         min_length=1,
         description="key of the event stream, or its stem when there is more than one shard",
     )
+    requests: str = Field(
+        "analytics:requests",
+        validation_alias="ANALYTICS_REQUESTS",
+        min_length=1,
+        description="key of the stream that the web tier asks for refreshes in",
+    )
     shards: int = Field(
         1,
         validation_alias="ANALYTICS_SHARDS",
@@ -191,6 +197,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"{variable} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
             if _is_ambiguous(url.get_secret_value()):
                 raise ValueError(f"{variable} {UNREADABLE}")
+        if self.requests == self.stream or re.fullmatch(re.escape(self.stream) + r":\{\d+\}", self.requests):
+            raise ValueError("ANALYTICS_REQUESTS must be another key than those of the events, see ANALYTICS_STREAM")
         webhook = self.alert_webhook
         if webhook is not None and webhook.get_secret_value().partition("://")[0] not in ("https", "http"):
             raise ValueError("ANALYTICS_ALERT_WEBHOOK must begin with https:// or http://")

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from worker.continuity import EntryId, Position
 from worker.queries import query
+from worker.request_store import RequestStand, read_requests
 from worker.scheduled import Ran, read_scheduled
 from worker.settings import Settings
 from worker.store import Connection, postgres_errors
@@ -133,6 +134,7 @@ class Status:
     outcomes: Outcomes
     closing: Closing
     scheduled: Sequence[Ran]
+    requests: RequestStand
 
 
 def read_status(settings: Settings, connection: Connection, client: redis.Redis, sample_s: float = SAMPLE_S) -> Status:
@@ -152,7 +154,9 @@ def read_status(settings: Settings, connection: Connection, client: redis.Redis,
     with postgres_errors():
         found = connection.cursor(row_factory=class_row(ContinuityEvent)).execute(query("list_continuity_events"))
         continuity, alerts, outcomes = found.fetchall(), read_open_alerts(connection), read_outcomes(connection)
-    return Status(shards, dead, continuity, alerts, outcomes, read_closing(connection), read_scheduled(connection))
+    closing, scheduled = read_closing(connection), read_scheduled(connection)
+    requests = read_requests(settings, connection, client)
+    return Status(shards, dead, continuity, alerts, outcomes, closing, scheduled, requests)
 
 
 def read_books(connection: Connection) -> dict[str, Books]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
+from worker.request_store import RequestStand
 from worker.settings import Settings, without_credentials
 from worker.status import Books, Closing, Outcomes, ShardStatus, Status, read_status
 from worker.store import Connection, connect_postgres
@@ -71,6 +72,7 @@ def _document(status: Status, jobs: JobsView) -> dict[str, Any]:
         "completeThrough": status.closing.complete_through,
         "closing": status.closing._asdict(),
         "failed_jobs": {line.name: line.failure for line in status.scheduled if line.failure},
+        "requests": status.requests._asdict() | {"books": status.requests.books._asdict()},
         "jobs": asdict(jobs),
     }
 
@@ -95,6 +97,7 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
         for line in status.scheduled
         if line.failure
     )
+    parts.append(_requests(status.requests))
     parts.append(_queues_table(jobs))
     if jobs.workers:
         parts.append(_workers_table(jobs))
@@ -138,6 +141,18 @@ def _closing(closing: Closing) -> Text:
         "; ".join(
             filter(None, (f"complete through {through}" if through else "no day is closed yet", closing.waits_for))
         )
+    )
+
+
+def _requests(requests: RequestStand) -> Text:
+    books = requests.books
+    if books.taken_s_ago is None and not requests.unread:
+        return Text(f"{requests.stream}: the web tier has never asked for anything")
+    taken = f"the last one {books.taken_s_ago:,.0f} s ago" if books.taken_s_ago is not None else "none was ever read"
+    unread = f"; {requests.unread:,} unread, the oldest since {requests.oldest_s:.1f} s" if requests.unread else ""
+    return Text(
+        f"{requests.stream}: {books.requests:,} requests read, {taken}; "
+        f"{books.runs:,} became runs, {books.dead_lettered:,} dead letters{unread}"
     )
 
 

@@ -355,6 +355,14 @@ def load_newest_sealed_day(connection: Connection) -> date | None:
     return newest
 
 
+def prune_refreshes(connection: Connection) -> int:
+    """Forget refreshes that ended long ago; how many."""
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
+        pruned = cursor.execute(query("prune_refreshes")).fetchone()
+    assert isinstance(pruned, int)  # a count is always one row
+    return pruned
+
+
 class Committed(NamedTuple):
     """What became of a batch's entries."""
 

@@ -1,6 +1,7 @@
 """`python -m worker status`: what an operator reads."""
 
 import json
+from typing import cast
 
 import pytest
 import redis
@@ -45,6 +46,7 @@ def test_json(counted: Settings) -> None:
     assert [queue["name"] for queue in document["jobs"]["queues"]] == ["rollup", "ops"]
     assert document["jobs"]["workers"] == []
     assert 0 <= document["outcomes"]["refreshed_s_ago"] < 3600
+    assert (document["requests"]["unread"], document["requests"]["books"]["taken_s_ago"]) == (0, None)
 
 
 def test_tables(counted: Settings) -> None:
@@ -71,6 +73,22 @@ def test_alerts(settings: Settings, connection: Connection) -> None:
     assert "alert lag since" in output and "it is late" in output and "silence" not in output
     _, output, _ = run_worker(settings, "status", "--json")
     assert [(alert["name"], alert["text"]) for alert in json.loads(output)["alerts"]] == [("lag", "it is late")]
+
+
+def test_requests(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """What the web tier asked for is shown: how much of it is unread, and when some was last taken on."""
+    first = cast(bytes, client.xadd("analytics:requests", {"kind": "refresh"}))
+    connection.execute(
+        "INSERT INTO analytics.request_position VALUES (%s, %s, 7, 5, 1, now() - interval '90 seconds')",
+        ["analytics:requests", first.decode()],
+    )
+    client.xadd("analytics:requests", {"kind": "refresh"})
+    client.xtrim("analytics:requests", maxlen=1, approximate=False)
+    _, output, _ = run_worker(settings, "status")
+    assert "7 requests read, the last one 9" in output
+    assert "5 became runs, 1 dead letters; 1 unread" in output
+    document = json.loads(run_worker(settings, "status", "--json")[1])["requests"]
+    assert (document["unread"], document["books"]["requests"]) == (1, 7)
 
 
 def test_before_anything_was_read(settings: Settings) -> None:

@@ -321,12 +321,34 @@ def test_an_index_on_the_time_is_used(site: Connection, type: str) -> None:
         site.execute(f'ALTER TABLE "{table}" ALTER "createdAt" TYPE {type}'.encode())
         site.execute(f'CREATE INDEX ON "{table}" ("createdAt")'.encode())
     migrate(site, migrations())
-    [body] = site.execute("SELECT prosrc FROM pg_proc WHERE oid = 'analytics.outcomes'::regproc").fetchone() or ()
-    # The function itself is a black box to EXPLAIN.
-    asked = body.replace("of_date", "date '2026-11-10'").replace("time_zone", "'Europe/Berlin'")
-    site.execute("SET TimeZone = 'UTC'; SET enable_seqscan = off")
-    plan = "\n".join(line for (line,) in site.execute(f"EXPLAIN {asked}".encode()).fetchall())
+    plan = plan_of_outcomes(site, specialist="NULL")
     assert len(re.findall(r"Index Cond: ..\"createdAt\" >= .* AND .\"createdAt\" < ", plan)) == 3, plan
+
+
+def test_an_index_on_the_specialist_is_used(site: Connection) -> None:
+    """The outcomes of one specialist are found by an index on the specialist, if there is one."""
+    for table in ("ConsultationRequest", "Order", "Review"):
+        column = "specialistId" if table == "Review" else "specialistProfileId"
+        site.execute(f'CREATE INDEX ON "{table}" ("{column}")'.encode())
+    plan = plan_of_outcomes(site, specialist="'anna'")
+    assert len(re.findall(r"Index Cond: .\"specialist\w+\" = 'anna'", plan)) == 3, plan
+
+
+def plan_of_outcomes(site: Connection, specialist: str) -> str:
+    """How PostgreSQL executes the one statement of `analytics.outcomes_between`, which is a black box to EXPLAIN."""
+    [body] = (
+        site.execute("SELECT prosrc FROM pg_proc WHERE oid = 'analytics.outcomes_between'::regproc").fetchone() or ()
+    )
+    [asked] = re.findall(r"RETURN QUERY(.*);", body, re.DOTALL)
+    for name, value in {
+        "first": "date '2026-11-10'",
+        "last": "date '2026-11-10'",
+        "time_zone": "'Europe/Berlin'",
+        "of_specialist": specialist,
+    }.items():
+        asked = re.sub(rf"\b{name}\b", value, asked)
+    site.execute("SET TimeZone = 'UTC'; SET enable_seqscan = off")
+    return "\n".join(line for (line,) in site.execute(f"EXPLAIN {asked}".encode()).fetchall())
 
 
 def test_nothing_of_the_site_is_locked(site: Connection, database: str, worker: Connection) -> None:
@@ -336,7 +358,8 @@ def test_nothing_of_the_site_is_locked(site: Connection, database: str, worker: 
     add_outcomes(site, "Order", "boris", NOON)
     with worker.transaction(), psycopg.connect(database, autocommit=True) as other:
         worker.execute(query("lock_outcome_refresh"))
-        worker.execute(query("refresh_outcomes"), {"date": DAY, "time_zone": "UTC"})
+        which = {"first": DAY, "last": DAY, "time_zone": "UTC", "specialist": None}
+        worker.execute(query("refresh_outcomes"), which)
         other.execute("SET lock_timeout = '1s'")
         for table in ("ConsultationRequest", "Order", "Review"):
             add_outcomes(other, table, "boris", NOON)

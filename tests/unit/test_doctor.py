@@ -17,6 +17,7 @@ from worker.doctor.postgres_checks import OutcomeTable, PartitionSize, PostgresF
 from worker.doctor.redis_checks import RedisFacts, StreamSize
 from worker.doctor.stream_checks import Finding, Stand
 from worker.events import Reason, Rules
+from worker.request_store import RequestBooks, RequestStand
 from worker.stream import Backlog
 
 OK, WARNING, ERROR = Level.OK, Level.WARNING, Level.ERROR
@@ -319,6 +320,14 @@ def test_unread_streams() -> None:
     check = stream_checks.unread_streams([read, Stand("x:{5}", None, backlog(1234, 1.0))], 4)
     assert check.level is ERROR and "1,234 entries in x:{5}" in check.found and "ANALYTICS_SHARDS is 4" in check.found
     assert stream_checks.unread_streams([Stand("x", position(None), backlog(None, 1.0))], 4).level is ERROR
+
+
+def test_requests() -> None:
+    """Requests that wait for a minute are told of: nobody takes them on."""
+    books = RequestBooks("5-0", 7, 5, 1, 90.0)
+    assert stream_checks.requests(RequestStand("asked", 3, 59.0, books)).level is OK
+    check = stream_checks.requests(RequestStand("asked", 3, 61.0, books))
+    assert check.level is WARNING and "3 unread in asked" in check.found
 
 
 def test_losses() -> None:

@@ -9,9 +9,11 @@ import pytest
 from pydantic import AliasChoices
 from typer.main import get_command
 
+from jobs.receiver import MOST_OPEN
 from worker.alerts import ALERTS
 from worker.cli import app
 from worker.events import LIMITS, Reason
+from worker.requests import REFRESH_DAYS, RequestReason
 from worker.scheduler import SCHEDULE
 from worker.settings import Settings
 from worker.web.metrics import METRICS
@@ -114,6 +116,16 @@ def test_contract() -> None:
     assert {row[0].strip("`") for row in rows(text)} == {name.decode() for name in LIMITS} | {"source"}
     for reason in Reason:
         assert f"`{reason.value}`" in text
+
+
+def test_requests() -> None:
+    """The table of a request's fields has those that are read, and the text every reason of a dead letter."""
+    text = section("Asking for a refresh")
+    assert {row[0].strip("`") for row in rows(text)} == {"kind", "specialistId", "from", "to"}
+    for reason in RequestReason:
+        assert f"`{reason.value}`" in text
+    assert f"At most {REFRESH_DAYS} dates" in text
+    assert f"At most {MOST_OPEN} refreshes" in text
 
 
 @pytest.mark.parametrize("shards", [4])

@@ -52,6 +52,8 @@ def test_shards_have_hash_tagged_keys(environment: pytest.MonkeyPatch) -> None:
         ("ANALYTICS_SHARDS", "many"),
         ("ANALYTICS_TIME_ZONE", "Mars/Olympus"),
         ("ANALYTICS_TIME_ZONE", "../../etc/passwd"),
+        ("ANALYTICS_REQUESTS", "analytics:events"),
+        ("ANALYTICS_REQUESTS", "analytics:events:{3}"),
         ("ANALYTICS_LEDGER_DAYS", "-1"),
         ("ANALYTICS_REWIND_MINUTES", "1e308"),
         ("ANALYTICS_STREAM_RETENTION_HOURS", "inf"),

@@ -14,6 +14,7 @@ from worker.doctor.clock_checks import Offset
 from worker.doctor.job_checks import JobFacts
 from worker.errors import AnalyticsError, Retry, Stop
 from worker.migrations import missing_migrations
+from worker.request_store import read_requests
 from worker.settings import Settings
 from worker.store import Connection, check_time_zone, connect_postgres
 from worker.stream import connect_redis, redis_errors
@@ -167,6 +168,7 @@ class _Examination:
         self._add("streams", stream_checks.positions(ours))
         self._add("streams", [stream_checks.unread_streams(others, self.settings.shards)])
         self._add("streams", [stream_checks.losses(findings)])
+        self._add("streams", [stream_checks.requests(read_requests(self.settings, connection, client))])
 
     def _jobs(self, facts: JobFacts) -> None:
         checks = (job_checks.workers, job_checks.rollups, job_checks.orphaned_jobs, job_checks.failed_jobs)

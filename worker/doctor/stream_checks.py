@@ -11,6 +11,7 @@ from worker.continuity import Lost, Position, Verdict, judge
 from worker.doctor.check import Check, duration, error, ok, warning
 from worker.doctor.redis_checks import StreamSize
 from worker.queries import query
+from worker.request_store import RequestStand
 from worker.settings import Settings
 from worker.store import Connection, load_position, postgres_errors
 from worker.stream import Backlog, existing_streams, read_backlog, redis_errors
@@ -128,6 +129,14 @@ def unread_streams(stands: Sequence[Stand], shards: int) -> Check:
         f"{number}entries in {stream}{more} that nobody reads: ANALYTICS_SHARDS is {shards}",
         "set ANALYTICS_SHARDS to what the web tier uses, or run a worker with the old number until they are read",
     )
+
+
+def requests(stand: RequestStand) -> Check:
+    """Whether what the web tier asks for is taken on."""
+    if stand.oldest_s <= BEHIND_S:
+        return ok("requests", f"{stand.unread:,} unread in {stand.stream}")
+    found = f"{stand.unread:,} unread in {stand.stream}, the oldest since {duration(stand.oldest_s)}"
+    return warning("requests", found, f"{START}; `python -m worker runs` shows the refreshes that are open")
 
 
 def losses(findings: Sequence[Finding]) -> Check:

@@ -1,0 +1,6 @@
+-- The oldest queued run of a kind. Locks nothing.
+SELECT id, attempt
+FROM analytics.run
+WHERE kind = %(kind)s AND state = 'queued'
+ORDER BY id
+LIMIT 1
