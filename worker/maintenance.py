@@ -1,5 +1,5 @@
-"""Keeping our tables in shape: partitions of the ledger ahead, sealing behind, no old refreshes; and streams that nobody
-else trims.
+"""Keeping our tables in shape: partitions of the ledger ahead, sealing behind, no old refreshes; and streams that
+nobody else trims.
 """
 
 from datetime import UTC, datetime, timedelta
