@@ -968,6 +968,81 @@ $run_0014_requests$;
         RAISE EXCEPTION 'the migration 0014_requests was changed after it had been applied: restore the file';
     END IF;
 
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0015_visitors');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0015_visitors$
+-- Unique visitors of each specialist and date. Locks nothing that was there before.
+
+-- Whoever has a known visitor on a date has a row. Its number is exact, and kept when the ledger does not hold the date any
+-- more; the sketches of several dates merge into an estimate for all of them, because days must not be added up.
+CREATE TABLE analytics.daily_visitors (
+    date          date    NOT NULL,                        -- in the zone below
+    specialist_id text    NOT NULL,
+    visitors      integer NOT NULL CHECK (visitors >= 0),  -- different ones among the events that count
+    events        integer NOT NULL CHECK (events >= 0),    -- the events of the ledger that the number is of
+    time_zone     text    NOT NULL,
+    sketch        bytea   NOT NULL,                        -- an Apache DataSketches HLL sketch of the same visitors
+    PRIMARY KEY (date, specialist_id)
+) WITH (fillfactor = 85);
+
+-- What the books of all streams together had counted when something that follows from the counted was last brought up to it:
+-- while that stands, there is nothing to do. Who refreshes locks the row, so that of two the later one has the newer numbers.
+CREATE TABLE analytics.refreshed_up_to (
+    what    text   NOT NULL PRIMARY KEY,
+    counted bigint NOT NULL
+) WITH (fillfactor = 50);
+INSERT INTO analytics.refreshed_up_to (what, counted) VALUES ('visitors', -1);
+$run_0015_visitors$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0015_visitors', 'c655d16b029d7ec58e0f15bee2364ca2273192713dd79c9fced431695466e614');
+        RAISE NOTICE 'applied 0015_visitors';
+    ELSIF checksum_applied <> 'c655d16b029d7ec58e0f15bee2364ca2273192713dd79c9fced431695466e614' THEN
+        RAISE EXCEPTION 'the migration 0015_visitors was changed after it had been applied: restore the file';
+    END IF;
+
+    checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0016_profile_totals');
+    IF checksum_applied IS NULL THEN
+        EXECUTE $run_0016_profile_totals$
+-- The lifetime totals in "SpecialistProfile", for a site that shows them: off, until ANALYTICS_PROFILE_TOTALS says otherwise.
+-- Locks nothing that was there before.
+
+-- Views of each specialist on all dates before closed_totals.closed_before: only the days since are added up each minute.
+CREATE TABLE analytics.closed_total (
+    specialist_id text   NOT NULL PRIMARY KEY,
+    profile_views bigint NOT NULL,
+    contact_views bigint NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE analytics.closed_totals (
+    one_row       boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (one_row),
+    closed_before date                                     -- NULL: never added up yet
+) WITH (fillfactor = 50);
+INSERT INTO analytics.closed_totals DEFAULT VALUES;
+INSERT INTO analytics.refreshed_up_to (what, counted) VALUES ('profile_totals', -1);
+
+-- The totals of all dates: those closed, and the days since. `since` is closed_before, as a value that the planner sees. A text,
+-- as analytics.views is, so that PostgreSQL inlines it and a change of the site's table is not refused because of it.
+CREATE FUNCTION analytics.profile_totals(since date, ids text[] DEFAULT NULL)
+    RETURNS TABLE (specialist_id text, profile_views integer, contact_views integer)
+    LANGUAGE sql STABLE PARALLEL SAFE AS $profile_totals$
+    SELECT specialist_id, least(sum(profile_views), 2147483647)::integer, least(sum(contact_views), 2147483647)::integer
+    FROM (
+        SELECT specialist_id, profile_views, contact_views
+        FROM analytics.closed_total
+        WHERE ids IS NULL OR specialist_id = ANY (ids)
+        UNION ALL
+        SELECT "specialistId", "profileViews", "contactViews"
+        FROM "SpecialistAnalyticsDaily"
+        WHERE "date" >= since AND (ids IS NULL OR "specialistId" = ANY (ids))
+    ) AS part
+    GROUP BY specialist_id
+$profile_totals$;
+$run_0016_profile_totals$;
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0016_profile_totals', '8f19f81560925c120ce052aac213d5ed843c26a072f5d8bd7aa267ee93d1e8c8');
+        RAISE NOTICE 'applied 0016_profile_totals';
+    ELSIF checksum_applied <> '8f19f81560925c120ce052aac213d5ed843c26a072f5d8bd7aa267ee93d1e8c8' THEN
+        RAISE EXCEPTION 'the migration 0016_profile_totals was changed after it had been applied: restore the file';
+    END IF;
+
     checksum_applied := (SELECT checksum FROM analytics.migration WHERE name = '0017_erase');
     IF checksum_applied IS NULL THEN
         EXECUTE $run_0017_erase$

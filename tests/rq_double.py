@@ -75,6 +75,14 @@ def refresh_last_days(settings: Settings) -> dict[str, int]:
     return {"rows": 0}
 
 
+def refresh_visitors_of_open_days(settings: Settings) -> int:
+    return 0
+
+
+def refresh_visitors_of_ledger(settings: Settings) -> int:
+    return 0
+
+
 def replace(name: str, *functions: Callable[..., Any]) -> None:
     module = importlib.import_module(name)
     for function in functions:
@@ -119,6 +127,7 @@ def main(arguments: list[str]) -> int:
     replace("worker.maintenance", keep_ledger, trim_other_streams)
     replace("worker.close", close_days, compare_closed_days)
     replace("worker.outcomes", refresh_open_days, refresh_last_days)
+    replace("worker.visitors", refresh_visitors_of_open_days, refresh_visitors_of_ledger)
     from jobs.work import run_worker
     from worker.scheduler import run_scheduler
 

@@ -32,6 +32,7 @@ from worker.store import (
     postgres_errors,
 )
 from worker.stream import Entry, StreamReader, existing_streams
+from worker.visitors import Visitors, visitors_of
 
 PAGE_ENTRIES = 1_000
 """Read from a stream at once: few enough that Redis answers everybody else meanwhile."""
@@ -177,6 +178,7 @@ class Explanation:
     """UTC days whose events the formula misses: then the row has more than the formula, and may well be right."""
     baseline: Sequence[Baseline]
     hours: Sequence[Hour]
+    visitors: Visitors
     newest: NewestEvent | None
     writer: Writer | None
     """None: there is no row."""
@@ -250,6 +252,7 @@ def explain(
             gone=[utc_day for (utc_day,) in gone],
             baseline=_all(connection, Baseline, query("list_baseline"), which),
             hours=_all(connection, Hour, query("count_events_by_hour"), which),
+            visitors=visitors_of(connection, specialist, day, day, settings.time_zone),
             newest=next(iter(_all(connection, NewestEvent, query("find_newest_event"), which)), None),
             writer=_writer(connection, rows[0], which) if rows else None,
             repeats=held if isinstance(held, str) else _repeats(connection, held, settings.stream_keys.index(stream)),

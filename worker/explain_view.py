@@ -17,6 +17,7 @@ from worker.explain import Explanation, Hour, Sighting, Trace, explain, trace
 from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
+from worker.visitors import Visitors
 
 WIDE = 140
 """Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
@@ -181,6 +182,7 @@ def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
     excluded = _excluded(found)
     yield "excluded", ", ".join(f"{events:,} {reason}" for reason, events in excluded.items()) or "none"
     yield "repeats", _repeats(found)
+    yield "visitors", _different(found.visitors)
     dead = ", ".join(
         f"{letters:,} {reason} ({state})" for (reason, state), letters in sorted(found.dead_letters.items())
     )
@@ -223,6 +225,13 @@ def _writer(found: Explanation) -> str:
     return "not by counting and during no run: by a refresh of outcomes, or by somebody else"
 
 
+def _different(visitors: Visitors) -> str:
+    if visitors.number is None:
+        return "not known: no event that counts names one"
+    where = "counted in the ledger" if visitors.source == "ledger" else "counted before the events were sealed"
+    return f"{visitors.number:,} different ones, {where}"
+
+
 def _excluded(found: Explanation) -> Counter[str]:
     excluded: Counter[str] = Counter()
     for hour in found.hours:
@@ -251,6 +260,7 @@ def _explained_document(found: Explanation) -> dict[str, Any]:
         "excluded": _excluded(found),
         "repeats": found.repeats if isinstance(found.repeats, str) else found.repeats._asdict(),
         "written_by": asdict(found.writer) if found.writer else None,
+        "visitors": {"number": found.visitors.number, "source": found.visitors.source},
         "dead_letters": [
             {"reason": reason, "state": state, "letters": letters}
             for (reason, state), letters in sorted(found.dead_letters.items())

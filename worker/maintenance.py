@@ -2,7 +2,7 @@
 nobody else trims.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from worker import store
 from worker.doctor.stream_checks import read_stands
@@ -10,6 +10,7 @@ from worker.errors import Retry
 from worker.log import get_logger
 from worker.settings import Settings
 from worker.stream import StreamReader, connect_redis
+from worker.visitors import refresh_visitors_of_utc_day
 
 DAYS_AHEAD = 3
 DAYS_SEALED_AT_ONCE = 5
@@ -36,11 +37,15 @@ def keep_ledger(settings: Settings) -> dict[str, int]:
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         made = sum(store.create_partition(connection, day) for day in days)
         pruned = store.prune_refreshes(connection)
-        return {"made": made, "sealed": _seal_days(connection, settings), "pruned": pruned}
+        return {"made": made, "sealed": _seal_days(connection, settings, today), "pruned": pruned}
 
 
-def _seal_days(connection: store.Connection, settings: Settings) -> int:
+def _seal_days(connection: store.Connection, settings: Settings, today: date) -> int:
     for sealed in range(DAYS_SEALED_AT_ONCE):
+        # Only its events can tell the visitors. A day early, for PostgreSQL's clock decides which day is sealed.
+        oldest = min(store.list_partitions(connection))
+        if settings.ledger_days and oldest <= today - timedelta(days=settings.ledger_days):
+            refresh_visitors_of_utc_day(connection, oldest, settings.time_zone)
         try:
             day = store.seal_oldest_day(connection, settings.ledger_days, settings.time_zone)
         except Retry as error:  # somebody reads the ledger for long, a dump perhaps: nothing is lost by an hour

@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         validation_alias="ANALYTICS_SECRET",
         description="key for the hash of `visitorId`; without it no visitor is stored",
     )
+    profile_totals: bool = Field(
+        False,
+        validation_alias="ANALYTICS_PROFILE_TOTALS",
+        description='assign the sum of all days to `profileViews` and `contactViews` of `"SpecialistProfile"`',
+    )
     batch_entries: int = Field(
         50_000,
         validation_alias="ANALYTICS_BATCH_ENTRIES",

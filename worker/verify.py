@@ -8,6 +8,7 @@ from rich.text import Text
 
 from worker.errors import Stop
 from worker.migrations import missing_migrations
+from worker.profile_totals import read_access
 from worker.queries import SQL_FOLDER
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors
@@ -34,6 +35,9 @@ def run_verify(settings: Settings) -> int:
     """
     with connect_postgres(settings, "verify") as connection:
         checks = verify(connection)
+        if settings.profile_totals:
+            refusal = read_access(connection).refusal
+            checks.append(Check("profile totals", refusal is None, refusal or "may be written"))
     failed = sum(not check.holds for check in checks)
     console = Console(highlight=False)
     if not console.is_terminal:

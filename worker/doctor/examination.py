@@ -14,6 +14,7 @@ from worker.doctor.clock_checks import Offset
 from worker.doctor.job_checks import JobFacts
 from worker.errors import AnalyticsError, Retry, Stop
 from worker.migrations import missing_migrations
+from worker.profile_totals import read_access
 from worker.request_store import read_requests
 from worker.settings import Settings
 from worker.store import Connection, check_time_zone, connect_postgres
@@ -156,6 +157,8 @@ class _Examination:
 
     def _schema(self, connection: Connection) -> None:
         self._add("schema", postgres_checks.schema(postgres_checks.read_schema(connection)))
+        if self.settings.profile_totals:
+            self._add("schema", [postgres_checks.profile_totals(read_access(connection).refusal)])
         try:
             check_time_zone(connection, self.settings.time_zone)
         except Stop as unknown:

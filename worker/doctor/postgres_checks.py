@@ -168,6 +168,13 @@ def outcome_tables(facts: SchemaFacts) -> Check:
     return ok("outcomes", counts_as_zero or "all tables have an index on createdAt")
 
 
+def profile_totals(refusal: str | None) -> Check:
+    """Whether the totals of the site's profiles can be written, where they are to be."""
+    if refusal:
+        return error("profile totals", refusal, "do that, or switch ANALYTICS_PROFILE_TOTALS off")
+    return ok("profile totals", "may be written")
+
+
 def read_postgres(settings: Settings, connection: Connection, disk_bytes: int | None = None) -> PostgresFacts:
     """Ask PostgreSQL about itself; changes nothing.
 
