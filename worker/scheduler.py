@@ -58,8 +58,18 @@ SCHEDULE = (
         "jobs.maintenance.partitions",
         "make partitions of the days to come, and seal old ones",
     ),
-    Scheduled("outcomes", "* * * * *", "jobs.outcomes.open_days", "count the outcomes of today and yesterday"),
-    Scheduled("outcomes-nightly", "10 3 * * *", "jobs.outcomes.last_days", "count the outcomes of the last days"),
+    Scheduled(
+        "outcomes",
+        "* * * * *",
+        "jobs.outcomes.open_days",
+        "count the outcomes and visitors of today and yesterday, and the totals of the profiles",
+    ),
+    Scheduled(
+        "outcomes-nightly",
+        "10 3 * * *",
+        "jobs.outcomes.last_days",
+        "count the outcomes of the last days, and the visitors of all days of the ledger",
+    ),
     # Each hour and not once a night: a day that is not read to its end at midnight is then closed an hour later.
     Scheduled("close", "20 * * * *", "jobs.close.days", "close the days that are over: compare them with their events"),
     Scheduled("books", "40 3 * * *", "jobs.close.books", "compare the last closed days with their events once more"),

@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.counting import add, drain, event
 from tests.course import run_course
 from tests.debian import Unavailable
 from tests.pgbouncer import PREPARED_STATEMENTS_SINCE, PgBouncer, find_pgbouncer, version_of
-from tests.support import WORKER_ROLE, run_worker, settings_for, settings_with, url_of
+from tests.support import WORKER_ROLE, add_specialists, run_worker, settings_for, settings_with, url_of
 from worker.batch import Batch
 from worker.continuity import EntryId, Position
 from worker.embedded import Servers
@@ -20,6 +22,7 @@ from worker.errors import Conflict
 from worker.events import Reason, Rejected
 from worker.settings import Settings
 from worker.store import Connection, _Pooler, begin_position, commit_batch, connect_postgres
+from worker.visitors import refresh_visitors_of_open_days
 
 KEPT_APART = 100
 
@@ -62,6 +65,16 @@ def behind(pooler: PgBouncer, settings: Settings) -> Settings:
     """The worker's settings, with PostgreSQL behind the pooler."""
     database_url = pooler.in_front_of(settings.database_url.get_secret_value())
     return settings_for(database_url, settings.redis_url.get_secret_value())
+
+
+def test_visitors(behind: Settings, connection: Connection, client: redis.Redis) -> None:
+    """A refresh of visitors reads through a cursor, in one transaction, and comes to the same."""
+    add_specialists(connection, ["anna"])
+    add(client, *(event(visitorId=visitor) for visitor in ("a", "b", "a")))
+    settings = settings_with(behind, ANALYTICS_SECRET="a long random text")
+    drain(settings)
+    assert refresh_visitors_of_open_days(settings) == 1
+    assert connection.execute("SELECT visitors FROM analytics.daily_visitors").fetchall() == [(2,)]
 
 
 def test_a_prepared_statement_of_another_client(
