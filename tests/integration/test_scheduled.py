@@ -29,6 +29,7 @@ from worker.store import Connection
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+NOTHING_TO_DO = {"rows": 0, "visitors": 0, "profiles": 0}
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def test_how_a_job_ended_is_kept(settings: Settings, connection: Connection, cli
 
     with working(settings, "work", "ops"):
         first = let_run(connection, client, NOON)
-        assert (first.result, first.error, first.failure, first.has_not_ended) == ({"rows": 0}, None, None, False)
+        assert (first.result, first.error, first.failure, first.has_not_ended) == (NOTHING_TO_DO, None, None, False)
         assert alert() is None
         connection.execute("DROP VIEW analytics.outcome")
         failed = let_run(connection, client, NOON + MINUTE)
@@ -90,7 +91,7 @@ def test_how_a_job_ended_is_kept(settings: Settings, connection: Connection, cli
         assert "error: the database is not migrated" in " ".join(output.split())
         migrate(connection, migrations())
         again = let_run(connection, client, NOON + 2 * MINUTE)
-        assert (again.result, again.error) == ({"rows": 0}, None)
+        assert (again.result, again.error) == (NOTHING_TO_DO, None)
         assert alert() is None
     assert again.begun_at == again.started_at and again.ended_at is not None and again.begun_at < again.ended_at
 
@@ -110,7 +111,7 @@ def test_a_short_outage_is_no_failure(settings: Settings, connection: Connection
             assert row is not None and row.tick is None and row.has_not_ended
         wait_until(lambda: (row := ran(connection)) is not None and row.tick == NOON, "the job has ended")
     row = ran(connection)
-    assert row is not None and (row.result, row.error) == ({"rows": 0}, None)
+    assert row is not None and (row.result, row.error) == (NOTHING_TO_DO, None)
 
 
 def test_without_postgresql(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,14 +124,15 @@ def test_without_postgresql(settings: Settings, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Retry, match="PostgreSQL at"):
         open_days()
     monkeypatch.setattr("jobs.outcomes.refresh_open_days", lambda _settings: {"rows": 7})
-    assert open_days() == {"rows": 7}
+    monkeypatch.setattr("jobs.outcomes.refresh_visitors_of_open_days", lambda _settings: 7)
+    assert open_days() == NOTHING_TO_DO | {"rows": 7, "visitors": 7}
 
 
 def test_a_job_that_nobody_scheduled(settings: Settings, connection: Connection, monkeypatch: Any) -> None:
     """A doorway that is called by hand works and leaves nothing behind."""
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
-    assert open_days() == {"rows": 0}
+    assert open_days() == NOTHING_TO_DO
     assert read_scheduled(connection) == []
 
 
