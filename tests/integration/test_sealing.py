@@ -183,7 +183,7 @@ def test_all_or_nothing(
     what_happens: Callable[[psycopg.Connection, Thread], None],
 ) -> None:
     """Sealing that cannot come to its end leaves everything as it was, and comes to it the next time."""
-    count_old(settings, client, event(occurredAt=noon(OLD)), event(occurredAt=noon(TODAY)))
+    count_old(settings, client, event(occurredAt=noon(OLD)), event())
     refused: list[Retry] = []
 
     def try_to_seal() -> None:
