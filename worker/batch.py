@@ -23,9 +23,16 @@ class Batch:
     PostgreSQL still works on the batch before.
     """
 
-    def __init__(self, read_after: Position) -> None:
-        """An empty batch that begins behind a stored position."""
+    def __init__(self, read_after: Position, origin: str | None = None) -> None:
+        """An empty batch that begins behind a stored position.
+
+        Args:
+            read_after: that position.
+            origin: where its entries lie, if that is not the position's stream.
+        """
         self.read_after = read_after
+        self.origin = origin or read_after.stream
+        """What dead letters name, so that an entry that is read again stays one of them."""
         self.after = read_after
         """The position once this batch is committed."""
         self.window = NOTHING_SEEN
@@ -79,6 +86,7 @@ class Batch:
         """What `commit_batch.sql` wants to know; each array is named as its column of the ledger."""
         return {
             "stream": self.read_after.stream,
+            "origin": self.origin,
             "epoch": self.read_after.epoch,
             "read_after": str(self.read_after.last_id),
             "read_after_ordinal": self.read_after.ordinal,

@@ -15,7 +15,7 @@ from worker.producer import stream_of
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, postgres_errors
-from worker.stream import redis_errors
+from worker.stream import Entry, redis_errors
 
 State = Literal["buried", "requeued", "discarded"]
 
@@ -109,9 +109,17 @@ def find_event(connection: Connection, letter: Letter) -> Counted | None:
         return cursor.execute(query("find_event"), {"day": day, "event_id": event.event_id}).fetchone()
 
 
+class Settled(NamedTuple):
+    """Letters that were settled together."""
+
+    letters: int
+    before: int
+    """The smallest of their ids: all that are left have smaller ones."""
+
+
 def requeue(
     settings: Settings, connection: Connection, client: redis.Redis, wanted: Filter, operator: str
-) -> Iterator[int]:
+) -> Iterator[Settled]:
     """Send letters into the stream once more, where the same pipeline reads them as it reads any event.
 
     Those that were too large stay where they are: only their beginning was kept, which would be another event.
@@ -119,15 +127,13 @@ def requeue(
     However often that is done, and wherever it is cut off, an event counts once: it keeps its id.
 
     Yields:
-        How many have been sent, and are marked, after each page.
+        Each page, once it has been sent and marked.
 
     Raises:
         Retry: a server went away; those of the last page were perhaps sent, and can be sent again.
     """
     for page in _pages(connection, wanted):
         letters = [letter for letter in page if letter.reason != Reason.ENTRY_TOO_LARGE]
-        if not letters:
-            continue
         again = [_addressed(settings, letter) for letter in letters]
         with redis_errors(settings):
             pipeline = client.pipeline(transaction=False)
@@ -136,18 +142,41 @@ def requeue(
             entry_ids = [entry_id.decode() for entry_id in pipeline.execute()]
         sent_as = [(stream, entry_id) for (stream, _), entry_id in zip(again, entry_ids, strict=True)]
         _settle(connection, letters, "requeued", operator, sent_as)
-        yield len(letters)
+        yield Settled(len(letters), page[-1].id)
 
 
-def discard(connection: Connection, wanted: Filter, operator: str) -> Iterator[int]:
+def discard(connection: Connection, wanted: Filter, operator: str) -> Iterator[Settled]:
     """Put letters aside: they are kept, and no longer shown or counted among the buried.
 
     Yields:
-        How many were marked, after each page.
+        Each page, once it is marked.
     """
     for letters in _pages(connection, wanted):
         _settle(connection, letters, "discarded", operator)
-        yield len(letters)
+        yield Settled(len(letters), letters[-1].id)
+
+
+def mark_counted(
+    connection: Connection, stream: str, accepted: Sequence[str], entries: Sequence[Entry], operator: str
+) -> None:
+    """Mark the letters of entries that could not be counted at first, were read again, and are events by now.
+
+    Args:
+        connection: in autocommit mode.
+        stream: where they lie.
+        accepted: the ids of those that are events.
+        entries: all that were read. Another entry that had such an id before is not meant.
+        operator: who had them read again.
+    """
+    with postgres_errors(), connection.cursor(row_factory=class_row(Letter)) as cursor:
+        of_entries = {"stream": stream, "entry_ids": list(accepted)}
+        letters = cursor.execute(query("list_dead_letters_of_entries"), of_entries).fetchall()
+    if not letters:
+        return
+    fields_of = dict(entries)
+    counted = [letter for letter in letters if from_json(letter.fields) == list(fields_of[letter.entry_id.encode()])]
+    if counted:
+        _settle(connection, counted, "requeued", operator, [(stream, letter.entry_id) for letter in counted])
 
 
 def _addressed(settings: Settings, letter: Letter) -> tuple[str, dict[bytes, bytes]]:

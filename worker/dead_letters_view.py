@@ -13,7 +13,17 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from worker.dead_letters import Counted, Filter, Letter, discard, find_event, list_actions, list_letters, requeue
+from worker.dead_letters import (
+    Counted,
+    Filter,
+    Letter,
+    Settled,
+    discard,
+    find_event,
+    list_actions,
+    list_letters,
+    requeue,
+)
 from worker.errors import Stop
 from worker.original import readable
 from worker.settings import Settings
@@ -121,7 +131,7 @@ def operator() -> str:
         return socket.gethostname()
 
 
-def _settle(connection: Connection, wanted: Filter, pages: Iterator[int], done: str, dry_run: bool) -> int:
+def _settle(connection: Connection, wanted: Filter, pages: Iterator[Settled], done: str, dry_run: bool) -> int:
     first = list_letters(connection, wanted, 1)
     total = first[0].left if first else 0
     if not total:
@@ -134,9 +144,9 @@ def _settle(connection: Connection, wanted: Filter, pages: Iterator[int], done: 
     settled = 0
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(done, total=total)
-        for count in pages:
-            settled += count
-            progress.advance(task, count)
+        for page in pages:
+            settled += page.letters
+            progress.advance(task, page.letters)
     print(f"{settled if settled == total else f'{settled} of {total}'} dead letters {done}")
     return 0 if settled else NOT_FOUND
 

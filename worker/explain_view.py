@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from worker.continuity import EntryId
 from worker.errors import Stop
 from worker.explain import Explanation, Hour, Sighting, Trace, explain, trace
+from worker.run_intake import OF_A_FILE
 from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
@@ -193,7 +195,7 @@ def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
         yield "last written", f"{_utc(found.row.updated_at)} UTC, {_writer(found)}"
     if found.newest:
         newest = found.newest
-        yield "newest event", f"{newest.event_id}, from entry {newest.entry_id} of shard {newest.shard}"
+        yield "newest event", f"{newest.event_id}, from {_entry(newest.entry_id, newest.shard)}"
     position = found.position
     yield "read up to", f"{position.last_id} of {position.stream}" if position else "its stream was never read"
 
@@ -271,12 +273,16 @@ def _explained_document(found: Explanation) -> dict[str, Any]:
     }
 
 
+def _entry(entry_id: str, shard: int) -> str:
+    return f"line {EntryId.of(entry_id).ms} of a file" if shard == OF_A_FILE else f"entry {entry_id} of shard {shard}"
+
+
 def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
     for event in found.ledger:
         where = f"{event.specialist_id}, {event.date} ({time_zone})"
         how = f"excluded ({event.excluded}), kept without being counted" if event.excluded else "counted"
         contact = f", {_harmless(event.contact_type)}" if event.contact_type else ""
-        yield "ledger", f"{how}: {where}, from entry {event.entry_id} of shard {event.shard}"
+        yield "ledger", f"{how}: {where}, from {_entry(event.entry_id, event.shard)}"
         yield "", f"{event.type}{contact}, {event.source}, occurred {_utc(event.occurred_at)} UTC"
     for letter, actions in found.letters:
         yield "dead letter", f"{letter.id}, {letter.state}: {letter.reason}, entry {letter.entry_id} of {letter.stream}"

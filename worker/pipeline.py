@@ -9,12 +9,11 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 
 from worker import store
 from worker.backoff import Backoff
@@ -22,17 +21,13 @@ from worker.batch import Batch
 from worker.breaker import NOTHING_SEEN, Window
 from worker.continuity import EntryId, Lost, Position, Restarted, beginning, judge, mended
 from worker.errors import Conflict, Halted, Retry
-from worker.events import Event, Reason, Rejected, Rules, parse
+from worker.intake import Intake
 from worker.log import get_logger
 from worker.report import Report
 from worker.settings import Settings
 from worker.stop import pause
 from worker.store import Committed
-from worker.stream import Entry, Page, StreamReader, connect_redis
-
-FIRST_PAGE_ENTRIES, PAGE_ENTRIES, PAGE_BYTES = 10, 5_000, 4_000_000
-"""One read brings at most so many entries, and about so many bytes if they are like those before: raw entries are the
-largest thing in memory, and Redis answers nobody else meanwhile. The first read is small, the next ones grow."""
+from worker.stream import FIRST_PAGE_ENTRIES, Page, StreamReader, connect_redis, next_page_entries
 
 REJECTED_BYTES = 16_000_000
 """A batch ends with so many bytes of bad entries, which go into it as they are."""
@@ -46,8 +41,6 @@ HALTED_S = 2.0
 """How often a halted shard looks whether its events have turned good."""
 
 TRIM_EVERY_S = 2.0
-SPECIALISTS_REMEMBERED = 200_000
-EPOCH = date(1970, 1, 1)
 
 log = get_logger(__name__)
 
@@ -127,10 +120,7 @@ class Rollup:
         self.writer = resources.enter_context(store.connect_postgres(settings, f"rollup {shard}"))
         self.lookup = resources.enter_context(store.connect_postgres(settings, f"rollup {shard} lookup"))
         self.background = resources.enter_context(ThreadPoolExecutor(max_workers=1))
-        self.specialists: set[str] = set()
-        self.partitions = store.list_partitions(self.lookup)
-        newest_sealed = store.load_newest_sealed_day(self.lookup)
-        self.first_open_day = (newest_sealed - EPOCH).days + 1 if newest_sealed else 0
+        self.intake = Intake(settings, self.lookup)
         self.position = self._load_position()
         self.breaker = store.load_breaker(self.lookup, self.reader.key)
         self.window = self.breaker.window
@@ -188,8 +178,8 @@ class Rollup:
                     self._heal(verdict, page)
                 break  # what is at hand is committed first; the next read judges again from there
             if page.entries:
-                self.page_entries = _next_page_entries(self.page_entries, page)
-                events, rejected = self._parse(page.entries)
+                self.page_entries = next_page_entries(self.page_entries, page.entries)
+                events, rejected = self.intake.parse(page.entries)
                 batch.add(EntryId.of(page.entries[-1][0].decode()), events, rejected)
             if page.reached_end:
                 batch.end(page.facts)
@@ -200,39 +190,6 @@ class Rollup:
             self.report.read(time.perf_counter() - started)
         return batch
 
-    def _parse(self, entries: Sequence[Entry]) -> tuple[list[Event], list[Rejected]]:
-        rules = Rules.at(
-            time.time_ns() // 1_000_000,
-            ledger_days=self.settings.ledger_days,
-            exclude_bots=self.settings.exclude_bots,
-            secret=self.settings.visitor_key,
-            first_open_day=self.first_open_day,
-        )
-        verdicts = [parse(entry_id, fields, rules) for entry_id, fields in entries]
-        events = [verdict for verdict in verdicts if type(verdict) is Event]
-        rejected = [verdict for verdict in verdicts if type(verdict) is Rejected]
-        unknown = self._unknown({event.specialist_id for event in events})
-        if unknown:
-            fields_of = dict(entries)
-            rejected += [
-                Rejected(event.entry_id, Reason.UNKNOWN_SPECIALIST, fields_of[event.entry_id.encode()])
-                for event in events
-                if event.specialist_id in unknown
-            ]
-            events = [event for event in events if event.specialist_id not in unknown]
-        return events, rejected
-
-    def _unknown(self, ids: set[str]) -> set[str]:
-        """Those of the ids that are no specialist's. The known are remembered; who was unknown is asked about again."""
-        unseen = ids - self.specialists
-        if not unseen:
-            return unseen
-        if len(self.specialists) > SPECIALISTS_REMEMBERED:
-            self.specialists.clear()
-        known = store.known_specialists(self.lookup, unseen)
-        self.specialists |= known
-        return unseen - known
-
     def _send(self, batch: Batch) -> InFlight:
         """Hand a batch to PostgreSQL; its answer is awaited later.
 
@@ -240,10 +197,7 @@ class Rollup:
             Halted: most of what comes in is bad; the batch stays unread.
         """
         batch.window = self.window = self._let_pass(batch)
-        for day in sorted(batch.days):
-            if (utc_day := EPOCH + timedelta(days=day)) not in self.partitions:
-                store.create_partition(self.lookup, utc_day)
-                self.partitions.add(utc_day)
+        self.intake.make_partitions(batch.days)
         answer = self.background.submit(store.commit_batch, self.writer, batch, self.shard, self.settings.time_zone)
         return InFlight(batch, answer, time.perf_counter())
 
@@ -261,7 +215,7 @@ class Rollup:
         if batch.read_after.last_id < self.breaker.waived_until and not self.breaker.halted:
             return NOTHING_SEEN  # halted after that was said, and then rewound behind it: what came later may not pass
         if self.breaker.halted or window.is_mostly_bad(size, share):
-            _, rejected = self._parse(newest := self.reader.newest(min(size, 8 * self.page_entries)))
+            _, rejected = self.intake.parse(newest := self.reader.newest(min(size, 8 * self.page_entries)))
             if len(rejected) > share * len(newest):
                 reasons = ", ".join(
                     f"{n} {reason}" for reason, n in Counter(bad.reason for bad in rejected).most_common(3)
@@ -325,10 +279,3 @@ class Rollup:
             log.error("stream restarted", shard=self.shard, verdict=verdict.verdict, reading_after=str(moved.last_id))
         store.record_continuity(self.lookup, self.position, verdict, moved, page.facts)
         self.position = moved
-
-
-def _next_page_entries(entries: int, page: Page) -> int:
-    """Entries that make about `PAGE_BYTES` if they are as large as these; growing by steps."""
-    size = sum(sum(map(len, fields)) for _, fields in page.entries)
-    fitting = PAGE_BYTES * len(page.entries) // max(size, 1)
-    return max(1, min(fitting, 8 * entries, PAGE_ENTRIES))

@@ -17,6 +17,10 @@ from worker.settings import MOST_SHARDS, UNREADABLE, Settings, without_credentia
 
 Entry = tuple[bytes, Sequence[bytes]]
 
+FIRST_PAGE_ENTRIES, PAGE_ENTRIES, PAGE_BYTES = 10, 5_000, 4_000_000
+"""One read brings at most so many entries, and about so many bytes if they are like those before: raw entries are the
+largest thing in memory, and Redis answers nobody else meanwhile. The first read is small, the next ones grow."""
+
 SHORT_OF_MEMORY = 0.9
 """Share of `maxmemory` from which on room for new events goes before keeping old ones."""
 
@@ -89,6 +93,13 @@ class Page:
     reached_end: bool
 
 
+def next_page_entries(entries: int, page: Sequence[Entry]) -> int:
+    """Entries that make about `PAGE_BYTES` if they are as large as these; growing by steps."""
+    size = sum(sum(map(len, fields)) for _, fields in page)
+    fitting = PAGE_BYTES * len(page) // max(size, 1)
+    return max(1, min(fitting, 8 * entries, PAGE_ENTRIES))
+
+
 class StreamReader:
     """Reads one stream, and trims it."""
 
@@ -117,6 +128,11 @@ class StreamReader:
         facts = _facts(info, about, entries, after)
         unread = entries[1:] if facts.last_read_there else entries[:count]
         return Page(unread, facts, reached_end=len(entries) <= count)
+
+    def between(self, after: EntryId, until: EntryId, count: int) -> Sequence[Entry]:
+        """At most `count` of the entries behind `after`, up to `until`, the oldest first."""
+        with redis_errors(self._settings):
+            return cast(list[Entry], self._client.xrange(self.key, f"({after}", str(until), count))
 
     def newest(self, count: int) -> Sequence[Entry]:
         """At most `count` of the newest entries, the newest first."""

@@ -64,7 +64,7 @@ rolled_up AS (
 ),
 buried AS (
     INSERT INTO analytics.dead_letter (stream, entry_id, reason, fields)
-    SELECT %(stream)s, entry_id, reason, fields
+    SELECT %(origin)s, entry_id, reason, fields
     FROM unnest(%(dead_entry_id)s::text[], %(dead_reason)s::text[], %(dead_fields)s::jsonb[])
         AS dead (entry_id, reason, fields)
     WHERE EXISTS (SELECT FROM position_held)

@@ -25,10 +25,10 @@ from worker.breaker import NOTHING_SEEN
 from worker.continuity import EntryId, StreamFacts
 from worker.events import Rules, parse
 from worker.log import configure_logging
-from worker.pipeline import PAGE_ENTRIES, run_shard
+from worker.pipeline import run_shard
 from worker.settings import Settings, load_settings
 from worker.stop import StopSignal
-from worker.stream import Entry, Page, StreamReader, connect_redis, redis_errors
+from worker.stream import PAGE_ENTRIES, Entry, Page, StreamReader, connect_redis, redis_errors
 
 
 def rollup(settings: Settings, tally: Tally) -> None:

@@ -9,7 +9,7 @@ import redis
 
 from tests.counting import TODAY, add, books, daily, drain, event
 from tests.support import add_specialists, run_worker, settings_with
-from worker.dead_letters import Filter, list_letters, requeue
+from worker.dead_letters import Filter, Settled, list_letters, requeue
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -81,9 +81,9 @@ def test_cut_off_it_can_be_done_again(settings: Settings, connection: Connection
     drain(settings)
     add_specialists(connection, ["newcomer"])
     with connection.transaction(force_rollback=True):
-        assert list(requeue(settings, connection, client, Filter(), "test")) == [3]
+        assert list(requeue(settings, connection, client, Filter(), "test")) == [Settled(3, 1)]
     assert len(letters(settings)) == 3
-    assert list(requeue(settings, connection, client, Filter(), "test")) == [3]
+    assert list(requeue(settings, connection, client, Filter(), "test")) == [Settled(3, 1)]
     drain(settings)
     assert daily(connection) == {("newcomer", TODAY): (3, 0)}
     assert books(connection) == (9, 3, 3, 0, 3)

@@ -16,7 +16,7 @@ from worker.batch import Batch
 from worker.continuity import EntryId, Position
 from worker.embedded import Servers
 from worker.events import Event, Rejected, Rules, parse
-from worker.pipeline import EPOCH
+from worker.intake import EPOCH
 from worker.store import Connection, begin_position, commit_batch, connect_postgres, create_partition
 
 RULES = Rules.at(NOW_MS, ledger_days=35, exclude_bots=True, secret=b"key")

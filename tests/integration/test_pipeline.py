@@ -209,7 +209,7 @@ def test_the_visitor_is_not_stored_in_the_clear(
 def test_a_specialist_deleted_in_between(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """If a specialist known a moment ago is gone, his events are buried and all others still count."""
     with opened(settings, 0, Report(0)) as rollup:
-        rollup.specialists = {"anna", "gone"}
+        rollup.intake.specialists = {"anna", "gone"}
         add(client, event(), event("gone"))
         with pytest.raises(Conflict):
             rollup.run(lambda: position_of(connection) is not None and position_of(connection) != "0-0", lambda: None)

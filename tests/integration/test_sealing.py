@@ -296,7 +296,7 @@ def test_a_worker_that_does_not_know(
     with opened(any_age, 0, Report(0)) as rollup:
         assert seal(settings) == OLD
         if not knows_the_partition:
-            rollup.partitions.clear()
+            rollup.intake.partitions.clear()
         add(client, sealed)
         with pytest.raises(Conflict):
             rollup.run(lambda: next(turns, None) is None, lambda: None)
