@@ -37,13 +37,11 @@ class BackfillEventsArguments(Arguments):
 
     @field_validator("file")
     @classmethod
-    def _is_a_path(cls, file: str) -> str:
+    def _can_be_read_on(cls, file: str) -> str:
         if file == str(STANDARD_INPUT):
-            raise ValueError("standard input cannot be read on from where a run was stopped: write it to a file first")
+            raise Stop("standard input cannot be read on from where a run was stopped: write it to a file first")
         if not Path(file).is_absolute():
-            raise ValueError(
-                f"{file} is no absolute path: a run may be worked on elsewhere than where it was asked for"
-            )
+            raise Stop(f"{file} is no absolute path, which would be another file elsewhere")
         return file
 
 
@@ -99,7 +97,7 @@ def backfill_events_steps(
             if not arguments.force:
                 _refuse_mostly_bad(settings, intake.intake, path, lines)
             yield step([])  # from now on it is known which file it was
-        portions = read_lines(lines, place, cut_at=position.last_id.ms)
+        portions = read_lines(lines, place, PORTION_ENTRIES, cut_at=position.last_id.ms)
         for portion in intake.count(position, f"file:{path.name}", OF_A_FILE, portions):
             _refuse_another(lines, path, version)
             listed = portion.problems[: max(0, PROBLEMS_KEPT - problems)]
@@ -110,14 +108,14 @@ def backfill_events_steps(
 BACKFILL_EVENTS = Operation("backfill-events", "lines", BackfillEventsArguments, backfill_events_steps)
 
 
-def read_lines(lines: BinaryIO, place: Place, cut_at: int = 0, most: int = PORTION_ENTRIES) -> Iterator[Lines]:
+def read_lines(lines: BinaryIO, place: Place, most: int, cut_at: int = 0) -> Iterator[Lines]:
     """The lines behind a place, in portions.
 
     Args:
         lines: the file.
         place: where to begin.
-        cut_at: number of a line with which a portion is to end, whatever its size.
         most: how many lines a portion has.
+        cut_at: number of a line with which a portion is to end, whatever its size.
     """
     lines.seek(place.offset)
     number, offset = place.line, place.offset
@@ -206,7 +204,7 @@ def _refuse_another(lines: BinaryIO, path: Path, version: dict[str, Any]) -> Non
 
 def _refuse_mostly_bad(settings: Settings, intake: Intake, path: Path, lines: BinaryIO) -> None:
     """A wrong file, or a right one with wrong settings, is not to become a million dead letters."""
-    beginning = next(read_lines(lines, Place(), most=settings.breaker_entries), None)
+    beginning = next(read_lines(lines, Place(), settings.breaker_entries), None)
     if beginning is None:
         return
     _, rejected = intake.parse(beginning.entries)

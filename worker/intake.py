@@ -1,4 +1,4 @@
-"""What becomes of entries before they are committed, whoever reads them: the same rules, the partitions they need."""
+"""What becomes of entries before they are committed, whoever reads them: one set of rules, and partitions as needed."""
 
 import time
 from collections.abc import Iterable, Sequence

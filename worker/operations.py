@@ -1,9 +1,12 @@
 """All kinds of runs, by name."""
 
+from worker.backfill_events import BACKFILL_EVENTS
 from worker.erase import ERASE_SPECIALIST, ERASE_VISITOR
 from worker.legacy import LEGACY_COUNTERS
+from worker.outcomes import BACKFILL_OUTCOMES
 from worker.recompute import RECOMPUTE
 from worker.refresh import REFRESH
+from worker.replay import REPLAY, REQUEUE
 
 OPERATIONS = {
     operation.kind: operation
@@ -13,5 +16,9 @@ OPERATIONS = {
         RECOMPUTE,
         LEGACY_COUNTERS,
         REFRESH,
+        BACKFILL_EVENTS,
+        BACKFILL_OUTCOMES,
+        REPLAY,
+        REQUEUE,
     )
 }

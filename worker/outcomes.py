@@ -1,14 +1,15 @@
 """Outcomes: requests, orders and reviews of a specialist and date, counted from the view `analytics.outcome`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, scalar_row
-from rich.console import Console
+from pydantic import model_validator
 
 from worker.days import days_before, days_between, local_date
 from worker.log import get_logger
+from worker.operation import Arguments, JsonObject, Operation, Step
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors
@@ -109,23 +110,35 @@ def refresh_last_days(settings: Settings) -> dict[str, int]:
         return {"rows": _refresh(connection, days_before(today, settings.outcome_days), settings.time_zone)}
 
 
-def run_outcomes(settings: Settings, first: date, last: date) -> int:
-    """Refresh the days and say how many rows of each changed.
+class OutcomesArguments(Arguments):
+    """Which days to count anew."""
 
-    Returns:
-        The exit code, 0.
+    first: date
+    last: date
+
+    @model_validator(mode="after")
+    def _days_are_a_range(self) -> "OutcomesArguments":
+        days_between(self.first, self.last)
+        return self
+
+
+def backfill_steps(settings: Settings, _run: int, arguments: OutcomesArguments, cursor: JsonObject) -> Iterator[Step]:
+    """Refresh day after day, a step each.
 
     Raises:
-        Stop: the days are no range, or see `refresh_outcomes`.
-        Conflict, Retry: see `refresh_outcomes`; the days before it are done.
+        Stop, Conflict, Retry: see `refresh_outcomes`.
     """
-    console = Console(highlight=False)
-    days = days_between(first, last)
+    days = days_between(arguments.first, arguments.last)
+    done, rows = cursor.get("done", 0), cursor.get("rows", 0)
+    if done == len(days):
+        return
     with connect_postgres(settings, "outcomes") as connection:
-        for day in days:
-            changed = refresh_outcomes(connection, day, settings.time_zone)
-            console.print(f"{day}  {changed:,} rows changed" if changed else f"{day}  right")
-    return 0
+        for day in days[done:]:
+            done, rows = done + 1, rows + refresh_outcomes(connection, day, settings.time_zone)
+            yield Step(done=done, total=len(days), cursor={"done": done, "rows": rows}, result={"rows": rows})
+
+
+BACKFILL_OUTCOMES = Operation("backfill-outcomes", "days", OutcomesArguments, backfill_steps)
 
 
 def _refresh(connection: Connection, days: Iterable[date], time_zone: str) -> int:
