@@ -40,6 +40,8 @@ class BackfillEventsArguments(Arguments):
     def _can_be_read_on(cls, file: str) -> str:
         if file == str(STANDARD_INPUT):
             raise Stop("standard input cannot be read on from where a run was stopped: write it to a file first")
+        if not file.isprintable():
+            raise Stop(f"{file!r} is no name that can be written down: rename the file")
         if not Path(file).is_absolute():
             raise Stop(f"{file} is no absolute path, which would be another file elsewhere")
         return file

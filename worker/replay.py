@@ -56,8 +56,8 @@ def moment_or_id(text: str, option: str, *, is_end: bool) -> EntryId:
     Raises:
         Stop: it is neither.
     """
-    if _entry_id(text):
-        return EntryId.of(text)
+    if _entry_id(text) and (entry_id := EntryId.of(text)).seq <= LARGEST_SEQ:
+        return entry_id
     try:
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,9 @@ def last(of: Iterable[Step]) -> Step:
     return list(of)[-1]
 
 
-def result(counted: int = 0, repeats: int = 0, excluded: int = 0, dead_letters: int = 0, problems: int = 0) -> JsonObject:
+def result(
+    counted: int = 0, repeats: int = 0, excluded: int = 0, dead_letters: int = 0, problems: int = 0
+) -> JsonObject:
     read = counted + repeats + excluded + dead_letters
     return {
         "read": read, "counted": counted, "repeats": repeats, "excluded": excluded, "dead_letters": dead_letters,
@@ -215,6 +217,24 @@ def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path, file: Pat
         BackfillEventsArguments(file="events.ndjson")
     with pytest.raises(Stop, match="standard input cannot be read on"):
         BackfillEventsArguments(file="-")
+    with pytest.raises(Stop, match="rename the file"):
+        BackfillEventsArguments(file="/no\udcfftext")
+
+
+def test_a_day_that_is_sealed_meanwhile(settings: Settings, connection: Connection, file: Path) -> None:
+    """If a day is sealed while a run is at it, the run begins anew from its cursor; the rest of the day is too old."""
+    old_day = TODAY - timedelta(days=5)
+    write(file, *(event(occurredAt=NOON - 5 * 86_400_000) for _ in range(30)), event())
+    going = steps(settings, file)
+    [_, step] = [next(going), next(going)]
+    assert connection.execute("SELECT analytics.seal_oldest_day(3, 'UTC')").fetchone() == (old_day,)
+    with pytest.raises(Conflict):
+        last(going)
+    end = last(steps(settings, file, step.cursor))
+    assert end.result["counted"] + end.result["dead_letters"] == 31
+    assert daily(connection) == {("anna", old_day): (end.result["counted"] - 1, 0), ("anna", TODAY): (1, 0)}
+    assert {reason for reason, _ in dead(connection)} == {"too_old"}
+    assert not diff_day(connection, old_day, "UTC")
 
 
 def test_an_empty_file(settings: Settings, file: Path) -> None:
@@ -238,9 +258,7 @@ def test_a_line_that_never_ends(
     assert end[-1].done == 4
 
 
-def test_no_more_problems_than_a_person_reads(
-    settings: Settings, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_problems_than_a_person_reads(settings: Settings, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first problems are listed, and all are counted."""
     monkeypatch.setattr(backfill_events, "PROBLEMS_KEPT", 12)
     write(file, *(["nothing"] * 35), event())
@@ -327,9 +345,7 @@ def test_a_real_log(
         views = sum(hour.profile_views + hour.contact_views for hour in found.hours if hour.excluded is None)
         assert views == found.row.profile_views + found.row.contact_views
 
-    connection.execute(
-        'TRUNCATE analytics.event, analytics.stream_position; DELETE FROM "SpecialistAnalyticsDaily"'
-    )
+    connection.execute('TRUNCATE analytics.event, analytics.stream_position; DELETE FROM "SpecialistAnalyticsDaily"')
     assert run_worker(everything, "send", str(REAL))[0] == 0
     drain(everything)
     assert whole_rows(connection) == rows
