@@ -67,7 +67,7 @@ def result(
 
 
 def mixed() -> list[dict[Any, Any] | str]:
-    """60 lines of every kind: 41 to be counted, 6 to be excluded, 3 repeats, 4 dead letters, 3 problems, 3 empty ones."""
+    """60 lines: 41 to be counted, 6 to be excluded, 3 repeats, 4 dead letters, 3 problems, 3 empty ones."""
     good: list[dict[Any, Any] | str] = [event(("anna", "boris")[n % 2], type="profile_view") for n in range(41)]
     return [
         *good[:8], "no JSON", *good[8:15], *good[:3], "", *(event(viewerId="anna") for _ in range(6)), *good[15:30],
@@ -322,7 +322,7 @@ def test_where_an_event_came_from(settings: Settings, file: Path) -> None:
 def test_a_real_log(
     settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real access log comes to what a straight count of it says, to the formula, and to what the live path makes of it."""
+    """A real access log comes to what the formula says, and to what the live path makes of it."""
     monkeypatch.setattr(backfill_events, "PORTION_ENTRIES", 1_000)
     everything = settings_with(settings, ANALYTICS_LEDGER_DAYS="0")
     sent = [json.loads(line) for line in REAL.read_text().splitlines()]
