@@ -45,6 +45,8 @@ class RunsGroup(TyperGroup):
 
 letters = typer.Typer(help="Look at what could not be counted, send it again, or put it aside.", no_args_is_help=True)
 app.add_typer(letters, name="dead-letters")
+backfill = typer.Typer(help="Bring in what was not counted as it came, as runs.", no_args_is_help=True)
+app.add_typer(backfill, name="backfill")
 runs = typer.Typer(help="What was done on demand, and what is being done: list, show, stop.", cls=RunsGroup)
 app.add_typer(runs, name="runs")
 backfill = typer.Typer(help="Bring in what happened before there were events.", no_args_is_help=True)
@@ -356,15 +358,64 @@ def stop_run(number: RunNumber) -> None:
     raise typer.Exit(run_stop(_settings(), number))
 
 
-@app.command()
-def outcomes(
+@backfill.command("events")
+def backfill_events(
+    file: Annotated[Path, typer.Argument(help="NDJSON, one event a line, each with its occurredAt.")],
+    *,
+    force: Annotated[bool, typer.Option(help="Read it also if its beginning is mostly bad.")] = False,
+    now: Now = False,
+    wait: Wait = None,
+) -> None:
+    """Count the past events of a file; what was counted before is a repeat."""
+    from worker.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments
+    from worker.event_file import STANDARD_INPUT
+    from worker.run_view import run_operation
+
+    path = file if file == STANDARD_INPUT else file.absolute()
+    arguments = BackfillEventsArguments(file=str(path), force=force)
+    raise typer.Exit(run_operation(_settings(), BACKFILL_EVENTS, arguments, now=now, wait=wait))
+
+
+@backfill.command("outcomes")
+def backfill_outcomes(
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    *,
+    now: Now = False,
+    wait: Wait = None,
 ) -> None:
     """Count the requests, orders and reviews of whole days anew from the site's tables."""
-    from worker.outcomes import run_outcomes
+    from worker.outcomes import BACKFILL_OUTCOMES, OutcomesArguments
+    from worker.run_view import run_operation
 
-    raise typer.Exit(run_outcomes(_settings(), first.date(), last.date()))
+    arguments = OutcomesArguments(first=first.date(), last=last.date())
+    raise typer.Exit(run_operation(_settings(), BACKFILL_OUTCOMES, arguments, now=now, wait=wait))
+
+
+@app.command()
+def replay(
+    first: Annotated[str | None, typer.Option("--from", help="A time (UTC, or with offset) or an entry id.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The same; its entries are read too.")] = None,
+    *,
+    shard: Annotated[int | None, typer.Option(help="Only this one, from 0.")] = None,
+    dead_letters: Annotated[bool, typer.Option("--dead-letters", help="Dead letters instead of a range.")] = False,
+    reason: OfReason = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: Annotated[bool, typer.Option(help="Change nothing, say what would be counted.")] = False,
+    now: Now = False,
+    wait: Wait = None,
+) -> None:
+    """Read again what the streams still hold, or send dead letters again: what is missing counts, and nothing else."""
+    from worker.dead_letters import as_utc
+    from worker.replay import ReplayArguments, RequeueArguments
+    from worker.replay_view import chosen, run_replay, run_replay_letters
+
+    letters = RequeueArguments(reason=reason, since=as_utc(since), until=as_utc(until))
+    wanted = chosen(first, last, shard, letters, dead_letters=dead_letters)
+    if isinstance(wanted, ReplayArguments):
+        raise typer.Exit(run_replay(_settings(), wanted, dry_run=dry_run, now=now, wait=wait))
+    raise typer.Exit(run_replay_letters(_settings(), wanted, dry_run=dry_run, now=now, wait=wait))
 
 
 @app.command()

@@ -31,10 +31,7 @@ WIDE = 140
 
 
 def chosen(
-    first: str | None,
-    last: str | None,
-    shard: int | None,
-    letters: RequeueArguments | None,
+    first: str | None, last: str | None, shard: int | None, letters: RequeueArguments, *, dead_letters: bool
 ) -> ReplayArguments | RequeueArguments:
     """What the command line asks for.
 
@@ -42,15 +39,18 @@ def chosen(
         first: beginning of the range, a time or an entry id.
         last: its end.
         shard: the only one.
-        letters: which dead letters, if those are meant.
+        letters: which dead letters.
+        dead_letters: whether those are meant.
 
     Raises:
-        Stop: the options do not belong together.
+        Stop: the options do not belong together, or are no range.
     """
-    if letters is not None:
+    if dead_letters:
         if first or last or shard is not None:
             raise Stop("--dead-letters has no range of entries: narrow it by --reason, --since, --until")
         return letters
+    if letters != RequeueArguments():
+        raise Stop("--reason, --since and --until are about dead letters: say --dead-letters too")
     if not first or not last:
         raise Stop("say what to read again: --from and --to (a time or an entry id), or --dead-letters")
     begin, end = moment_or_id(first, "--from", is_end=False), moment_or_id(last, "--to", is_end=True)
@@ -107,7 +107,7 @@ def run_replay_letters(
 def _why_nothing(held: Sequence[Held], wanted: ReplayArguments) -> str:
     unread = sum(each.unread for each in held)
     if unread:
-        return f"nothing to read again: {unread:,} entries of the range are not read yet, the live path will"
+        return f"nothing to read again: the range was not read yet, and is left to the live path ({unread:,} entries)"
     oldest = [each.oldest for each in held if each.oldest]
     if not oldest:
         return "nothing to read again: there is no entry in the stream any more"
@@ -139,9 +139,9 @@ def _print_forecast(console: Console, found: Forecast) -> int:
     console.print("", days, "", sep="\n")
     new, known = found.new_letters, found.known_letters
     if new:
-        console.print(f"{new.total():,} entries would become dead letters: {_in_words(new)}")
+        console.print(f"would become dead letters: {_in_words(new)}")
     if known:
-        console.print(f"{known.total():,} are dead letters already: {_in_words(known)}")
+        console.print(f"dead letters already: {_in_words(known)}")
     would_change = found.counted.total() + found.excluded.total() + new.total()
     if not would_change:
         console.print("nothing is missing")

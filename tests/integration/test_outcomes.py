@@ -36,7 +36,7 @@ from worker.continuity import EntryId, Position
 from worker.errors import Stop
 from worker.events import Event
 from worker.migrations import migrate, migrations
-from worker.outcomes import refresh_outcomes
+from worker.outcomes import OutcomesArguments, backfill_steps, refresh_outcomes
 from worker.pipeline import run_shard
 from worker.queries import SQL_FOLDER, query
 from worker.recompute import recompute_days
@@ -540,12 +540,27 @@ def test_a_recompute_takes_outcomes_along(site: Connection, worker: Connection) 
 
 
 def test_the_command(site: Connection, settings: Settings) -> None:
-    """The command refreshes each day and says what changed; a second time nothing does."""
+    """The command refreshes each day and says how many rows changed; a second time none does."""
     add_outcomes(site, "Order", "anna", NOON)
     add_outcomes(site, "Review", "boris", NOON)
     days = ("--from", "2026-11-09", "--to", "2026-11-10")
-    assert run_worker(settings, "outcomes", *days) == (0, "2026-11-09  right\n2026-11-10  2 rows changed\n", "")
-    assert run_worker(settings, "outcomes", *days) == (0, "2026-11-09  right\n2026-11-10  right\n", "")
+    for number, changed in ((1, 2), (2, 0)):
+        code, output, errors = run_worker(settings, "backfill", "outcomes", *days, "--now")
+        assert (code, errors) == (0, "")
+        assert f"run {number} done: 2 of 2 days" in output and output.split()[-2:] == ["rows", str(changed)]
+
+
+def test_day_after_day(site: Connection, settings: Settings) -> None:
+    """A step is a day; a run that is stopped between two goes on with the next one, and a day done twice is right."""
+    add_outcomes(site, "Order", "anna", NOON, NOON + timedelta(days=1))
+    asked = OutcomesArguments(first=DAY - timedelta(days=1), last=DAY + timedelta(days=1))
+    going = list(backfill_steps(settings, 1, asked, {}))
+    assert [(step.done, step.total, step.result["rows"]) for step in going] == [(1, 3, 0), (2, 3, 1), (3, 3, 2)]
+    site.execute('UPDATE "SpecialistAnalyticsDaily" SET orders = 7')
+    rest = list(backfill_steps(settings, 1, asked, going[1].cursor))
+    assert [(step.done, step.result) for step in rest] == [(3, {"rows": 2})]
+    assert [row[3] for row in rows(site)] == [7, 1]
+    assert not list(backfill_steps(settings, 1, asked, rest[-1].cursor))
 
 
 @pytest.mark.parametrize(
@@ -555,9 +570,9 @@ def test_the_command(site: Connection, settings: Settings) -> None:
         ("0001-01-01", "9999-12-31", "3,652,059 days: ask for at most 3,660"),
     ],
 )
-@pytest.mark.parametrize("command", ["outcomes", "recompute"])
+@pytest.mark.parametrize("command", ["backfill outcomes", "recompute"])
 def test_days_that_are_no_range(settings: Settings, command: str, first: str, last: str, why: str) -> None:
     """Days the wrong way round, or all of history, are refused in one line."""
-    code, output, errors = run_worker(settings, command, "--from", first, "--to", last)
+    code, output, errors = run_worker(settings, *command.split(), "--from", first, "--to", last)
     assert (code, output, len(errors.splitlines())) == (2, "", 1)
     assert why in errors
