@@ -139,14 +139,24 @@ def test_stopped_after_every_step(settings: Settings, connection: Connection, fi
 
 
 @pytest.mark.parametrize("lost", [1, 2, 5])
-def test_steps_that_nobody_noted(settings: Settings, connection: Connection, file: Path, lost: int) -> None:
+@pytest.mark.parametrize("portion", [10, 7, 100])
+def test_steps_that_nobody_noted(
+    settings: Settings,
+    *,
+    connection: Connection,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+    portion: int,
+) -> None:
     """If the cursor is older than what was committed, the run comes to the same result and lists the same problems."""
     write(file, *mixed())
-    noted = list(zip(range(7), steps(settings, file), strict=False))
-    _, step = noted[6 - lost]
+    noted = list(zip(range(6), steps(settings, file), strict=False))
+    _, step = noted[5 - lost]
+    monkeypatch.setattr(backfill_events, "PORTION_ENTRIES", portion)
     again = list(steps(settings, file, step.cursor))
     assert again[-1].result == MIXED
-    listed = [problem for _, earlier in noted[: 7 - lost] for problem in earlier.problems]
+    listed = [problem for _, earlier in noted[: 6 - lost] for problem in earlier.problems]
     assert len(listed + [problem for step in again for problem in step.problems]) == 3
     assert daily(connection) == {("anna", TODAY): (21, 0), ("boris", TODAY): (20, 0)}
 

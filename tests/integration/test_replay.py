@@ -233,7 +233,16 @@ def test_stopped_after_every_step(settings: Settings, connection: Connection, cl
 
 @pytest.mark.usefixtures("_small_portions")
 @pytest.mark.parametrize("noted", [0, 1, 3])
-def test_steps_that_nobody_noted(settings: Settings, connection: Connection, client: redis.Redis, noted: int) -> None:
+@pytest.mark.parametrize("page", [5, 3])
+def test_steps_that_nobody_noted(
+    settings: Settings,
+    *,
+    connection: Connection,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    noted: int,
+    page: int,
+) -> None:
     """If the cursor is older than what was committed, the run comes to the same result, and no letter is forgotten."""
     sent = [event("newcomer") if n % 7 == 0 else event() for n in range(42)]
     add(client, *sent)
@@ -242,6 +251,8 @@ def test_steps_that_nobody_noted(settings: Settings, connection: Connection, cli
     forget(connection, *(fields["eventId"] for fields in sent))
     first = [step for _, step in zip(range(5), steps(settings), strict=False)]
     connection.execute("UPDATE analytics.dead_letter SET state = 'buried'")  # killed before that was done
+    monkeypatch.setattr(replay, "FIRST_PAGE_ENTRIES", page)
+    monkeypatch.setattr(replay, "next_page_entries", lambda entries, read: page)
     assert last(steps(settings, cursor=first[noted].cursor)).result == result(counted=42)
     states = connection.execute("SELECT entry_id, state FROM analytics.dead_letter ORDER BY id").fetchall()
     behind = EntryId.of(first[noted].cursor["after"]["0"])
@@ -416,6 +427,24 @@ def test_dead_letters_in_slices(
     assert client.xlen(STREAM) == 22
     assert buried(connection) == 12
     assert connection.execute("SELECT DISTINCT operator FROM analytics.dead_letter_action").fetchall() == [("run 1",)]
+
+
+def test_letters_that_cannot_be_sent_are_passed_once(
+    settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of letters that were too large are behind a run that is stopped after each of them, as all others are."""
+    monkeypatch.setattr("worker.dead_letters.PAGE_LETTERS", 2)
+    for events in ([event("nobody")], [event(**{f"n{n}": "x" for n in range(1_001)}) for _ in range(5)]):
+        add(client, *events)
+        drain(settings)
+    cursor: JsonObject = {}
+    done = []
+    for _ in range(4):
+        step = next(requeue_steps(settings, 1, RequeueArguments(), cursor))
+        done.append(step.done)
+        cursor = step.cursor
+    assert done == [0, 0, 0, 1]
+    assert next(requeue_steps(settings, 1, RequeueArguments(), cursor), None) is None
 
 
 def test_how_many_letters_it_would_be(settings: Settings, connection: Connection, client: redis.Redis) -> None:
