@@ -50,7 +50,7 @@ def run_list(settings: Settings, wanted: Filter, *, limit: int, as_json: bool) -
             letter.reason,
             *(Text(_shortened(fields.get(name, "–"), 24)) for name in ("specialistId", "type")),
             letter.entry_id,
-            letter.stream,
+            Text(letter.stream),
         )
     console = _console()
     console.print(table if letters else f"no dead letter is {wanted.state}")
@@ -83,14 +83,14 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
         ("entry", f"{letter.entry_id} of {letter.stream}"),
         *([] if letter.stream == settings.requests else [("its event", _fate(event))]),
     ):
-        facts.add_row(name, value)
+        facts.add_row(name, Text(value))
     fields = Table("field", "value", box=None, header_style="dim", pad_edge=False)
     for name, value in _fields(letter).items():
         fields.add_row(Text(_shortened(name)), Text(_shortened(value)))
     done = Table("when, UTC", "what", "by", "sent again as", box=None, header_style="dim", pad_edge=False)
     for action in actions:
         again = f"{action.entry_id} of {action.stream}" if action.entry_id else "–"
-        done.add_row(f"{action.happened_at:%Y-%m-%d %H:%M:%S}", action.action, action.operator, again)
+        done.add_row(f"{action.happened_at:%Y-%m-%d %H:%M:%S}", action.action, action.operator, Text(again))
     _console().print(facts, "", fields, "", done if actions else "nothing was done with it", sep="\n")
     return 0
 

@@ -306,6 +306,16 @@ def test_a_letter_whose_line_counts_by_now(settings: Settings, connection: Conne
     assert letters == [("requeued", "requeued", "run 2", "1-0"), ("buried", None, None, None)]
 
 
+def test_a_name_that_looks_like_markup(settings: Settings, file: Path) -> None:
+    """Whatever a file is called, its dead letters can be looked at."""
+    odd = file.with_name("a [b] c.ndjson")
+    write(odd, bad := event("nobody"), event())
+    last(steps(settings, odd))
+    for command in ("dead-letters list", "dead-letters show 1", f"trace {bad['eventId']}"):
+        code, output, _ = run_worker(settings, *command.split())
+        assert code == 0 and "file:a [b] c.ndjson" in output
+
+
 def test_a_run_is_no_stream(settings: Settings, connection: Connection, client: redis.Redis, file: Path) -> None:
     """Who looks at the streams does not take a run's position for one."""
     write(file, event(), event())
