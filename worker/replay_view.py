@@ -121,7 +121,7 @@ def _holdings(held: Sequence[Held]) -> Table:
     table.add_column("stream", no_wrap=True)
     table.add_column("to read again", justify="right")
     table.add_column("left to the live path", justify="right")
-    table.add_column("trimmed before, UTC")
+    table.add_column("begins, UTC")
     for each in held:
         began = _utc(each.oldest) if each.oldest else "nothing is there"
         table.add_row(each.stream, f"{each.entries:,}", f"{each.unread:,}", began)
