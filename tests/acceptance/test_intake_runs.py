@@ -2,8 +2,12 @@
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 import redis
 
@@ -13,12 +17,18 @@ from worker.run_intake import PORTION_ENTRIES
 from worker.settings import Settings
 from worker.store import Connection
 
-EVENTS = 3 * PORTION_ENTRIES
+EVENTS = PORTION_ENTRIES + 10
+RIGHT = {("anna", TODAY): (PORTION_ENTRIES, 0), ("boris", TODAY): (10, 0)}
 
 
 @pytest.fixture(autouse=True)
 def _specialists(connection: Connection) -> None:
-    add_specialists(connection, ["anna"])
+    add_specialists(connection, ["anna", "boris"])
+
+
+def many() -> Iterator[dict[Any, Any]]:
+    """A portion of events, and a few more for somebody else."""
+    return (event("anna" if number < PORTION_ENTRIES else "boris") for number in range(EVENTS))
 
 
 def run(settings: Settings, *arguments: str) -> tuple[int, str]:
@@ -34,28 +44,34 @@ def read_by_runs(connection: Connection) -> int:
     return int(row[0])
 
 
-def kill_midway(settings: Settings, connection: Connection, *arguments: str) -> None:
-    """Start a command, and kill its process when a part of it is committed."""
-    process = start_worker(settings, *arguments, "--now")
-    wait_until(lambda: read_by_runs(connection) > 0 or process.poll() is not None, "something is committed")
-    process.send_signal(signal.SIGKILL)
-    assert ended(process)[0] == -signal.SIGKILL
-    assert 0 < read_by_runs(connection) < EVENTS
+@contextmanager
+def held(database: str) -> Iterator[None]:
+    """The daily row of Boris is held by somebody, so that nothing that counts for him is committed."""
+    with psycopg.connect(database) as holder:
+        holder.execute(
+            'INSERT INTO "SpecialistAnalyticsDaily" (id, "specialistId", date, "updatedAt")'
+            " VALUES ('boris', 'boris', %s, now())",
+            [TODAY],
+        )
+        holder.commit()
+        holder.execute('SELECT FROM "SpecialistAnalyticsDaily" WHERE id = %s FOR UPDATE', ["boris"])
+        yield
 
 
-def test_a_file_killed_midway(settings: Settings, connection: Connection, tmp_path: Path) -> None:
-    """A backfill that is killed with SIGKILL goes on where it was, and comes to the same."""
-    file = tmp_path / "events.ndjson"
-    file.write_text("".join(json.dumps(event()) + "\n" for _ in range(EVENTS)))
-    kill_midway(settings, connection, "backfill", "events", str(file))
-    before = read_by_runs(connection)
+def kill_midway(database: str, settings: Settings, connection: Connection, *arguments: str) -> None:
+    """Kill a command when its first portion is committed, and its last one is on the way: it has Boris' events."""
+    waiting = "SELECT FROM pg_locks WHERE NOT granted"
+    with held(database):
+        process = start_worker(settings, *arguments, "--now")
+        try:
+            wait_until(
+                lambda: read_by_runs(connection) > 0 and connection.execute(waiting).fetchone() == (), "its middle"
+            )
+        finally:
+            process.send_signal(signal.SIGKILL)
+        assert ended(process)[0] == -signal.SIGKILL
+        assert 0 < read_by_runs(connection) < EVENTS
     wait_until(lambda: silent(connection), "it is taken for dead")
-    code, output = run(settings, "backfill", "events", str(file), "--now")
-    assert (code, read_by_runs(connection)) == (0, EVENTS), output
-    assert f"done: {EVENTS:,} of {EVENTS:,} lines" in output
-    assert before > 0
-    assert daily(connection) == {("anna", TODAY): (EVENTS, 0)}
-    assert connection.execute("SELECT count(*) FROM analytics.run").fetchone() == (1,)
 
 
 def silent(connection: Connection) -> bool:
@@ -63,21 +79,33 @@ def silent(connection: Connection) -> bool:
     return row == (True,)
 
 
-def test_a_replay_killed_midway(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+def test_a_file_killed_midway(database: str, settings: Settings, connection: Connection, tmp_path: Path) -> None:
+    """A backfill that is killed with SIGKILL goes on where it was, and comes to the same."""
+    file = tmp_path / "events.ndjson"
+    file.write_text("".join(json.dumps(each) + "\n" for each in many()))
+    backfill = ("backfill", "events", str(file))
+    kill_midway(database, settings, connection, *backfill)
+    code, output = run(settings, *backfill, "--now")
+    assert (code, read_by_runs(connection)) == (0, EVENTS), output
+    assert f"done: {EVENTS:,} of {EVENTS:,} lines" in output
+    assert daily(connection) == RIGHT
+    assert connection.execute("SELECT count(*) FROM analytics.run").fetchone() == (1,)
+
+
+def test_a_replay_killed_midway(database: str, settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """A replay that is killed with SIGKILL goes on from its cursor, and comes to the same."""
     with client.pipeline(transaction=False) as pipe:
-        for _ in range(EVENTS):
-            pipe.xadd("analytics:events", event())
+        for each in many():
+            pipe.xadd("analytics:events", each)
         pipe.execute()
     drain(settings)
     connection.execute('DELETE FROM analytics.event; DELETE FROM "SpecialistAnalyticsDaily"')
-    the_day = ("--from", f"{TODAY}T00:00", "--to", f"{TODAY}T23:59:59")
-    kill_midway(settings, connection, "replay", *the_day)
-    wait_until(lambda: silent(connection), "it is taken for dead")
-    code, output = run(settings, "replay", *the_day, "--now")
+    replay = ("replay", "--from", "2026-01-01", "--to", "2100-01-01")
+    kill_midway(database, settings, connection, *replay)
+    code, output = run(settings, *replay, "--now")
     assert (code, read_by_runs(connection)) == (0, EVENTS), output
     assert f"done: {EVENTS:,} of {EVENTS:,} entries" in output
-    assert daily(connection) == {("anna", TODAY): (EVENTS, 0)}
+    assert daily(connection) == RIGHT
 
 
 def test_by_a_worker(settings: Settings, connection: Connection, client: redis.Redis, tmp_path: Path) -> None:
