@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from worker.days import date_of
 from worker.errors import AnalyticsError
 from worker.events import Reason
 from worker.log import configure_logging
@@ -81,6 +82,8 @@ OfReason = Annotated[str | None, typer.Option(parser=_reason, metavar="REASON", 
 Since = Annotated[datetime | None, typer.Option(help="Only those buried at this time or later, UTC.")]
 Until = Annotated[datetime | None, typer.Option(help="Only those buried before this time, UTC.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that are buried.")]
+FirstDate = Annotated[str, typer.Option("--from", metavar="DATE", help="First date, in ANALYTICS_TIME_ZONE.")]
+LastDate = Annotated[str, typer.Option("--to", metavar="DATE", help="Last date.")]
 Now = Annotated[bool, typer.Option("--now", help="Do it in this process: no worker and no queue is needed.")]
 Wait = Annotated[
     bool | None, typer.Option("--wait/--no-wait", help="Follow it to its end; else its number is printed at once.")
@@ -291,8 +294,8 @@ def discard_letters(
 
 @app.command()
 def recompute(
-    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
-    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    first: FirstDate,
+    last: LastDate,
     *,
     specialist: Annotated[str | None, typer.Option(help="Only the rows of this one.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Change nothing, show each row; exit code 1 if there are any.")] = False,
@@ -304,7 +307,7 @@ def recompute(
     from worker.run_view import run_operation
 
     settings = _settings()
-    arguments = checked_arguments(settings, first.date(), last.date(), specialist)
+    arguments = checked_arguments(settings, date_of(first), date_of(last), specialist)
     if dry_run:
         raise typer.Exit(run_dry_recompute(settings, arguments))
     raise typer.Exit(run_operation(settings, RECOMPUTE, arguments, now=now, wait=wait))
@@ -378,8 +381,8 @@ def backfill_events(
 
 @backfill.command("outcomes")
 def backfill_outcomes(
-    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
-    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    first: FirstDate,
+    last: LastDate,
     *,
     now: Now = False,
     wait: Wait = None,
@@ -388,7 +391,7 @@ def backfill_outcomes(
     from worker.outcomes import BACKFILL_OUTCOMES, OutcomesArguments
     from worker.run_view import run_operation
 
-    arguments = OutcomesArguments(first=first.date(), last=last.date())
+    arguments = OutcomesArguments(first=date_of(first), last=date_of(last))
     raise typer.Exit(run_operation(_settings(), BACKFILL_OUTCOMES, arguments, now=now, wait=wait))
 
 

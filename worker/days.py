@@ -23,6 +23,18 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range(days)]
 
 
+def date_of(text: str) -> date:
+    """A date as a person writes it.
+
+    Raises:
+        Stop: there is no such date.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Stop(f"{text!r} is no date: write it as 2026-11-10") from None
+
+
 def days_before(today: date, number: int) -> list[date]:
     """The last `number` days that are over when it is `today`, the oldest first."""
     return [today - timedelta(days=ago) for ago in range(number, 0, -1)]

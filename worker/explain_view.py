@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from worker.continuity import EntryId
-from worker.errors import Stop
+from worker.days import date_of
 from worker.explain import Explanation, Hour, Sighting, Trace, explain, trace
 from worker.run_intake import OF_A_FILE
 from worker.settings import Settings
@@ -50,10 +50,7 @@ def run_explain(settings: Settings, specialist: str, day: str, *, as_json: bool)
         Stop: there is no such date or specialist.
         Retry: the server is away.
     """
-    try:
-        of_date = date.fromisoformat(day)
-    except ValueError:
-        raise Stop(f"{day!r} is no date: write it as 2026-11-10") from None
+    of_date = date_of(day)
     with (
         connect_postgres(settings, "explain") as connection,
         connect_redis(settings) as client,
@@ -108,7 +105,7 @@ def _verdict(found: Explanation) -> str:
         return f"{what}: the row has more than the formula, which misses the events of {days} (UTC): they are gone"
     to_do = f"python -m worker recompute --from {found.day} --to {found.day} --specialist {found.specialist}"
     if found.right:
-        to_do = f"python -m worker outcomes --from {found.day} --to {found.day}"
+        to_do = f"python -m worker backfill outcomes --from {found.day} --to {found.day}"
     return f"{what}: wrong, {'; '.join(_differences(found))}\nto put it right: {to_do}"
 
 

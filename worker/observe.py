@@ -1,7 +1,8 @@
 """One look at both servers, for alerts, `/metrics` and `/healthz`: what one of them says, whatever the other does."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import redis
@@ -10,6 +11,7 @@ from psycopg.rows import class_row
 from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.queries import query
+from worker.runs import list_runs
 from worker.scheduled import Ran, read_scheduled
 from worker.settings import Settings
 from worker.status import (
@@ -33,6 +35,9 @@ POSTGRESQL, REDIS = "postgresql", "redis"
 ANSWER_S = 2.0
 """Seconds that each server has to answer: both together stay well below the 10 s that Prometheus waits."""
 
+MOST_RUNS = 1_000
+"""Open runs that are counted."""
+
 
 class Finding(NamedTuple):
     """How often something was found wrong with a stream: ever, and of late."""
@@ -53,6 +58,8 @@ class Records:
     outcomes: Outcomes
     closing: Closing
     scheduled: Sequence[Ran]
+    runs: Mapping[str, int] = field(default_factory=dict)
+    """How many are open, by state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +113,5 @@ def read_records(connection: Connection) -> Records:
     with postgres_errors(), connection.cursor(row_factory=class_row(Finding)) as cursor:
         findings = cursor.execute(query("list_findings"), {"recent_s": RECENT_S}).fetchall()
     books, alerts, outcomes = read_books(connection), read_open_alerts(connection), read_outcomes(connection)
-    return Records(books, findings, alerts, outcomes, read_closing(connection), read_scheduled(connection))
+    runs = Counter[str](run.state for run in list_runs(connection, MOST_RUNS, only_open=True))
+    return Records(books, findings, alerts, outcomes, read_closing(connection), read_scheduled(connection), runs)

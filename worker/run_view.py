@@ -40,7 +40,10 @@ STOPPED = 1
 
 LOOK_S = 0.2
 PATIENCE_S = 3.0
-"""Seconds that a run may wait for a worker before the follower looks whether there is one."""
+"""Seconds that a run may wait for its turn before the follower looks whether there is a worker at all."""
+
+IMPATIENCE_S = 2 * SILENT_S
+"""Seconds after which a run whose execution has died would have been revived, if there were a scheduler."""
 
 WIDE = 140
 """Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
@@ -124,16 +127,16 @@ def _follow(settings: Settings, run: Run) -> int:
 
 
 def _watch(settings: Settings, run: Run, advance: Advance) -> Run:
-    began, is_away, looked = time.monotonic(), False, False
+    is_away = told = False
     while True:
         try:
             with connect_postgres(settings, "follow") as connection:
                 is_away = False
                 while run.is_open:
                     advance(run.done, run.total)
-                    if not looked and not run.started_at and time.monotonic() > began + PATIENCE_S:
-                        looked = True
-                        _look_for_workers(settings, run)
+                    if not told and (hint := _why_it_waits(settings, run)):
+                        _tell(hint)
+                        told = True
                     time.sleep(LOOK_S)
                     run = _must_exist(connection, run.id)
                 advance(run.done, run.total)
@@ -145,15 +148,19 @@ def _watch(settings: Settings, run: Run, advance: Advance) -> Run:
             time.sleep(LOOK_S)
 
 
-def _look_for_workers(settings: Settings, run: Run) -> None:
+def _why_it_waits(settings: Settings, run: Run) -> str | None:
+    if run.state == "running":
+        no_life = f"run {run.id} gives no sign of life for {run.silent_s:.0f} s: is a scheduler running?"
+        return no_life if run.silent_s > IMPATIENCE_S else None
+    if run.silent_s < PATIENCE_S:
+        return None
     try:
         with connect_redis(settings) as client, redis_errors(settings):
             if any(worker.queue == OPS for worker in jobs_and_workers(client).workers):
-                return
+                return None
     except AnalyticsError as error:
-        _tell(f"run {run.id} has to wait: {error}")
-    else:
-        _tell("no worker listens on the queue ops: start one with `python -m worker run`, or use --now to do it here")
+        return f"run {run.id} has to wait: {error}"
+    return "no worker listens on the queue ops: start one with `python -m worker run`, or use --now to do it here"
 
 
 def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
@@ -161,7 +168,7 @@ def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
     with connect_postgres(settings, "runs") as connection:
         runs = list_runs(connection, limit)
     if as_json:
-        print(json.dumps([_document(run) for run in runs], default=str, indent=2, ensure_ascii=False))
+        print(json.dumps([document(run) for run in runs], default=str, indent=2, ensure_ascii=False))
         return 0
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("run", "kind", "arguments", "asked for by", "state", "done", "when, UTC", "took"):
@@ -173,9 +180,9 @@ def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
             Text(_in_words(run)),
             Text(run.operator),
             Text(run.state, style={"failed": "bold red", "running": "green"}.get(run.state, "")),
-            _progress(run),
+            progress(run),
             _utc(run.created_at),
-            _took(run),
+            took(run),
         )
     _console().print(table if runs else "there was no run yet")
     return 0
@@ -191,8 +198,8 @@ def run_show(settings: Settings, run_id: int, *, as_json: bool) -> int:
         run = _must_exist(connection, run_id)
         problems = list_problems(connection, run_id)
     if as_json:
-        document = _document(run) | {"problems": [problem._asdict() for problem in problems]}
-        print(json.dumps(document, default=str, indent=2, ensure_ascii=False))
+        found = document(run) | {"problems": [problem._asdict() for problem in problems]}
+        print(json.dumps(found, default=str, indent=2, ensure_ascii=False))
         return 0
     facts: list[tuple[str, str | None]] = [
         ("run", f"{run.id}, {run.state}"),
@@ -201,8 +208,8 @@ def run_show(settings: Settings, run_id: int, *, as_json: bool) -> int:
         ("asked for by", f"{run.operator}, {_utc(run.created_at)} UTC"),
         ("stopped by", run.stopped_by),
         ("started, UTC", _utc(run.started_at) if run.started_at else None),
-        ("took", _took(run)),
-        ("done", _progress(run)),
+        ("took", took(run)),
+        ("done", progress(run)),
         ("last sign of life", f"{run.silent_s:,.0f} s ago" if run.state == "running" else None),
         ("error", run.error),
         *((_words(name), _value(value)) for name, value in run.result.items()),
@@ -247,13 +254,13 @@ def _tell_end(run: Run) -> int:
         Stop: it failed.
     """
     if run.state == "failed":
-        raise Stop(f"run {run.id} failed ({_progress(run)}): {run.error}")
+        raise Stop(f"run {run.id} failed ({progress(run)}): {run.error}")
     if run.is_open:
         _tell(f"run {run.id} goes on: `python -m worker runs {run.id}` shows it, `runs stop {run.id}` stops it")
         return STOPPED
     by = f" by {run.stopped_by}" if run.state == "stopped" else ""
     console = _console()
-    console.print(f"run {run.id} {run.state}{by}: {_progress(run)} in {_took(run)}")
+    console.print(f"run {run.id} {run.state}{by}: {progress(run)} in {took(run)}")
     console.print(_facts([(_words(name), _value(value)) for name, value in run.result.items()]))
     return STOPPED if run.state == "stopped" else 0
 
@@ -296,7 +303,8 @@ def _facts(facts: list[tuple[str, str | None]]) -> Table:
     return table
 
 
-def _document(run: Run) -> dict[str, Any]:
+def document(run: Run) -> dict[str, Any]:
+    """A run as JSON has it."""
     return {name: value for name, value in run._asdict().items() if name not in ("attempt", "cursor")}
 
 
@@ -305,11 +313,13 @@ def _unit(run: Run) -> str:
     return operation.unit if operation else "steps"
 
 
-def _progress(run: Run) -> str:
+def progress(run: Run) -> str:
+    """`3 of 7 days`."""
     return f"{run.done:,}{'' if run.total is None else f' of {run.total:,}'} {_unit(run)}"
 
 
-def _took(run: Run) -> str:
+def took(run: Run) -> str:
+    """For how long it has been going on, or did."""
     if run.took_s is None:
         return "–"
     return f"{run.took_s:.1f} s" if run.took_s < 60 else str(timedelta(seconds=round(run.took_s)))

@@ -12,12 +12,14 @@ from psycopg.rows import class_row
 from worker.continuity import EntryId, Position
 from worker.queries import query
 from worker.request_store import RequestStand, read_requests
+from worker.runs import Run, list_runs
 from worker.scheduled import Ran, read_scheduled
 from worker.settings import Settings
 from worker.store import Connection, postgres_errors
 from worker.stream import Backlog, read_backlog
 
 SAMPLE_S = 1.0
+RUNS_SHOWN = 20
 
 RECENT_S = 15 * 60
 """Seconds for which a finding about a stream or a closed day is news."""
@@ -135,6 +137,8 @@ class Status:
     closing: Closing
     scheduled: Sequence[Ran]
     requests: RequestStand
+    runs: Sequence[Run]
+    """Those that are open."""
 
 
 def read_status(settings: Settings, connection: Connection, client: redis.Redis, sample_s: float = SAMPLE_S) -> Status:
@@ -156,7 +160,8 @@ def read_status(settings: Settings, connection: Connection, client: redis.Redis,
         continuity, alerts, outcomes = found.fetchall(), read_open_alerts(connection), read_outcomes(connection)
     closing, scheduled = read_closing(connection), read_scheduled(connection)
     requests = read_requests(settings, connection, client)
-    return Status(shards, dead, continuity, alerts, outcomes, closing, scheduled, requests)
+    runs = list_runs(connection, RUNS_SHOWN, only_open=True)
+    return Status(shards, dead, continuity, alerts, outcomes, closing, scheduled, requests, runs)
 
 
 def read_books(connection: Connection) -> dict[str, Books]:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
 from worker.request_store import RequestStand
+from worker.run_view import document, progress, took
 from worker.settings import Settings, without_credentials
 from worker.status import Books, Closing, Outcomes, ShardStatus, Status, read_status
 from worker.store import Connection, connect_postgres
@@ -73,6 +74,7 @@ def _document(status: Status, jobs: JobsView) -> dict[str, Any]:
         "closing": status.closing._asdict(),
         "failed_jobs": {line.name: line.failure for line in status.scheduled if line.failure},
         "requests": status.requests._asdict() | {"books": status.requests.books._asdict()},
+        "runs": [document(run) for run in status.runs],
         "jobs": asdict(jobs),
     }
 
@@ -98,6 +100,8 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
         if line.failure
     )
     parts.append(_requests(status.requests))
+    if status.runs:
+        parts.append(_runs_table(status))
     parts.append(_queues_table(jobs))
     if jobs.workers:
         parts.append(_workers_table(jobs))
@@ -154,6 +158,11 @@ def _requests(requests: RequestStand) -> Text:
         f"{requests.stream}: {books.requests:,} requests read, {taken}; "
         f"{books.runs:,} became runs, {books.dead_lettered:,} dead letters{unread}"
     )
+
+
+def _runs_table(status: Status) -> Table:
+    rows = [(run.id, run.kind, run.state, progress(run), took(run), run.operator) for run in status.runs]
+    return _table("Runs", ("run", "kind", "state", "done", "since", "asked for by"), rows)
 
 
 def _queues_table(jobs: JobsView) -> Table:

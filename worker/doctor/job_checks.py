@@ -56,7 +56,7 @@ def orphaned_jobs(facts: JobFacts) -> Check:
 def failed_jobs(facts: JobFacts) -> Check:
     """Whether jobs failed that RQ still keeps."""
     if facts.failed:
-        return warning("failed jobs", _some(facts.failed), "the worker's log has the reason; the next tick tries again")
+        return warning("failed jobs", _some(facts.failed), "the worker's log has the reason; the scheduler tries again")
     return ok("failed jobs", "none")
 
 

@@ -68,6 +68,7 @@ METRICS: Mapping[str, Definition] = MappingProxyType(
             (),
             "end of the last closed day: all that had reached Redis by then is counted; absent while no day is closed",
         ),
+        "analytics_runs": Definition(("state",), "runs that are `queued` or `running`"),
         "analytics_alert_firing": Definition(("alert",), "1 while the alert holds"),
         "analytics_jobs": Definition(("queue", "state"), "RQ's jobs that are `queued`, `started` or `failed`"),
         "analytics_workers": Definition(("queue", "state"), "worker processes, `busy` or `idle` for the most part"),
@@ -83,6 +84,7 @@ VERDICTS = ("trimmed_unread", "deleted_unread", "restarted", "went_back", "empti
 REASONS = tuple(reason.value for reason in Reason)
 QUEUES = (ROLLUP, OPS)
 JOB_STATES = ("queued", "started", "failed")
+RUN_STATES = ("queued", "running")
 WORKER_STATES = ("started", "suspended", "busy", "idle")
 
 Samples = Mapping[tuple[str, ...], float]
@@ -166,6 +168,7 @@ def _of_records(records: Records, time_zone: str) -> dict[str, Samples]:
         "analytics_complete_through_timestamp_seconds": (
             {(): end_of(through, time_zone).timestamp()} if through else {}
         ),
+        "analytics_runs": {(state,): records.runs.get(state, 0) for state in RUN_STATES},
         "analytics_alert_firing": {(name,): float(name in firing) for name in ALERTS},
     }
 
