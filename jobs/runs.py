@@ -49,7 +49,7 @@ def _go_on(
     if ending.state == "queued":
         enqueue_run(client, run_id, attempt)
     level = logging.ERROR if ending.state == "failed" else usual
-    log.log(level, f"run {ending.state or 'lost'}", run=run_id, why=ending.error)
+    log.log(level, f"run {ending.state or 'lost'}", run=run_id, kind=ending.kind, why=ending.error)
 
 
 def _do_refreshes(settings: Settings, client: Redis, until: Slice) -> None:

@@ -26,6 +26,7 @@ class Ending(NamedTuple):
 
     state: State | None
     """The run's: `queued` if it gave way; None if it is not known, or somebody else has the run."""
+    kind: str | None = None
     error: str | None = None
 
 
@@ -75,8 +76,8 @@ def execute(
 
 def _give_way(settings: Settings, run_id: int, attempt: int, why: str) -> Ending:
     with suppress(Retry, Conflict), connect_postgres(settings, f"run {run_id}") as connection:
-        return Ending(settle_run(connection, run_id, attempt, "queued", why), why)
-    return Ending(None, why)  # without a sign of life: somebody else will go on with it
+        return Ending(settle_run(connection, run_id, attempt, "queued", why))
+    return Ending(None)  # without a sign of life: somebody else will go on with it
 
 
 def _go_on(
@@ -94,7 +95,7 @@ def _go_on(
         state, error = "failed", f"{type(why).__name__}: {why}"
     if state is not None:
         state = settle_run(connection, run.id, run.attempt, state, error)
-    return Ending(state, error)
+    return Ending(state, run.kind, error)
 
 
 def _walk(

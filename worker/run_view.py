@@ -128,15 +128,16 @@ def _follow(settings: Settings, run: Run) -> int:
 
 def _watch(settings: Settings, run: Run, advance: Advance) -> Run:
     is_away = told = False
+    look_at = time.monotonic() + PATIENCE_S
     while True:
         try:
             with connect_postgres(settings, "follow") as connection:
                 is_away = False
                 while run.is_open:
                     advance(run.done, run.total)
-                    if not told and (hint := _why_it_waits(settings, run)):
-                        _tell(hint)
-                        told = True
+                    if not told and time.monotonic() > look_at:
+                        told = _told_why_it_waits(settings, run)
+                        look_at = time.monotonic() + PATIENCE_S
                     time.sleep(LOOK_S)
                     run = _must_exist(connection, run.id)
                 advance(run.done, run.total)
@@ -148,19 +149,20 @@ def _watch(settings: Settings, run: Run, advance: Advance) -> Run:
             time.sleep(LOOK_S)
 
 
-def _why_it_waits(settings: Settings, run: Run) -> str | None:
-    if run.state == "running":
-        no_life = f"run {run.id} gives no sign of life for {run.silent_s:.0f} s: is a scheduler running?"
-        return no_life if run.silent_s > IMPATIENCE_S else None
-    if run.silent_s < PATIENCE_S:
-        return None
-    try:
-        with connect_redis(settings) as client, redis_errors(settings):
-            if any(worker.queue == OPS for worker in jobs_and_workers(client).workers):
-                return None
-    except AnalyticsError as error:
-        return f"run {run.id} has to wait: {error}"
-    return "no worker listens on the queue ops: start one with `python -m worker run`, or use --now to do it here"
+def _told_why_it_waits(settings: Settings, run: Run) -> bool:
+    why = None
+    if run.state == "running" and run.silent_s > IMPATIENCE_S:
+        why = f"run {run.id} has given no sign of life for {run.silent_s:.0f} s: is a scheduler running?"
+    elif run.state == "queued" and run.silent_s > PATIENCE_S:
+        try:
+            with connect_redis(settings) as client, redis_errors(settings):
+                if not any(worker.queue == OPS for worker in jobs_and_workers(client).workers):
+                    why = "no worker listens on the queue ops: start one with `python -m worker run`, or use --now here"
+        except AnalyticsError as error:
+            why = f"run {run.id} has to wait: {error}"
+    if why:
+        _tell(why)
+    return why is not None
 
 
 def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
