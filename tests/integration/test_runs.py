@@ -1,25 +1,30 @@
 """Runs: rows that say what is to be done, executions that may die, change hands or be doubled, and one result."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from itertools import count
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
 from jobs.queue import enqueue_run, queued_runs
 from jobs.reviver import Reviver
 from jobs.runs import step_on
-from tests.support import environment, wait_until
+from tests.counting import TODAY, add, daily, drain, event
+from tests.support import add_specialists, environment, settings_with, wait_until
 from worker import execute as executing
 from worker import runs as rows
 from worker.errors import Conflict, Retry, Stop
 from worker.execute import execute
 from worker.operation import Arguments, JsonObject, Operation, Problem, Step
 from worker.operations import OPERATIONS
+from worker.recompute import RECOMPUTE, RecomputeArguments
 from worker.runs import Run, State, claim_run, list_problems, load_run, open_run, revive_run, stop_run
 from worker.settings import Settings
-from worker.store import Connection
+from worker.store import Connection, seal_oldest_day
 
 
 class CountArguments(Arguments):
@@ -306,7 +311,7 @@ def test_who_dies_again_and_again_is_not_revived(
 
 def test_a_stop_reaches_the_dead(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """A stop of a run whose process has died ends it, instead of reviving it."""
-    run = open_run(connection, OPERATIONS["recompute"], _days(), "anna@here").run
+    run = open_run(connection, RECOMPUTE, _days(), "anna@here").run
     claim_run(connection, run.id, 0)
     assert stop_run(connection, run.id, "anna@here") == "running"
     age(connection, run)
@@ -315,5 +320,32 @@ def test_a_stop_reaches_the_dead(settings: Settings, connection: Connection, cli
     assert (now(connection, run).state, queued_runs(client)) == ("stopped", set())
 
 
-def _days() -> Arguments:
-    return OPERATIONS["recompute"].arguments.model_validate({"first": "2026-11-10", "last": "2026-11-12"})
+def _days(first: date = TODAY, last: date = TODAY) -> Arguments:
+    return RecomputeArguments(first=first, last=last)
+
+
+def test_a_day_that_is_being_sealed(
+    settings: Settings, database: str, connection: Connection, client: redis.Redis
+) -> None:
+    """A recompute of a day that is being sealed waits for that, and finds the row right."""
+    old = TODAY - timedelta(days=60)
+    add_specialists(connection, ["anna"])
+    add(client, event(occurredAt=f"{old}T12:00:00Z"), event(occurredAt=f"{old}T13:00:00Z"))
+    drain(settings_with(settings, ANALYTICS_LEDGER_DAYS="0"))
+    run = open_run(connection, RECOMPUTE, _days(old, old), "anna@here").run
+    with ThreadPoolExecutor() as pool, psycopg.connect(database) as sealing:
+        assert seal_oldest_day(sealing, settings.ledger_days, "UTC") == old
+        ending = pool.submit(go, settings, connection, run)
+        wait_until(lambda: _waits_for_a_lock(database), "the recompute")
+        sealing.commit()
+        assert ending.result(30) == "done"
+    assert now(connection, run).result["rows"] == 0
+    assert daily(connection) == {("anna", old): (2, 0)}
+
+
+def _waits_for_a_lock(database: str) -> bool:
+    with psycopg.connect(database) as looking:
+        found = looking.execute(
+            "SELECT FROM pg_stat_activity WHERE application_name = 'analytics recompute' AND wait_event_type = 'Lock'"
+        )
+        return found.fetchone() is not None
