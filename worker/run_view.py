@@ -78,19 +78,23 @@ def run_operation(
             return _do_here(settings, run, attempt)
     if run.state == "queued":
         _enqueue(settings, run)
-    if not (sys.stdout.isatty() if wait is None else wait):
+    if not (now or sys.stdout.isatty() if wait is None else wait):
         print(f"run {run.id}")
         return 0
     return _follow(settings, run)
 
 
 def _take_on(connection: Connection, run: Run) -> int | None:
-    """The attempt that is ours; None if a worker, or another person, is at it."""
+    """The attempt that is ours; None if a worker, or another person, is at it: then there is soon a sign of life."""
+    before = run.silent_s
+    while run.state == "running" and before <= run.silent_s <= SILENT_S:
+        before = run.silent_s
+        time.sleep(LOOK_S)
+        run = _must_exist(connection, run.id)
     if run.state == "queued":
         return claim_run(connection, run.id, run.attempt)
-    if run.silent_s > SILENT_S and (revived := revive_run(connection, run)) and revived.state == "queued":
-        return claim_run(connection, run.id, revived.attempt)
-    return None
+    revived = revive_run(connection, run)
+    return claim_run(connection, run.id, revived.attempt) if revived else None
 
 
 def _do_here(settings: Settings, run: Run, attempt: int) -> int:

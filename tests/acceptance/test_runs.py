@@ -220,6 +220,31 @@ def test_here_and_killed(settings: Settings, connection: Connection) -> None:
     assert not repaired(connection, FIRST)
 
 
+def test_here_again(settings: Settings, connection: Connection) -> None:
+    """A `--now` that is killed goes on where it was when the same is asked for again, without any other process."""
+    count_before_us(connection)
+    process = start_worker(settings, "recompute", *MIDDLE, "--now")
+    wait_until(lambda: _is_there(connection), "the run")
+    wait_for_days(connection, 50)
+    process.kill()
+    ended(process)
+    damage(connection, FIRST)
+    code, output, errors = run_worker(settings, "recompute", *MIDDLE, "--now")
+    assert code == 0 and "run 1 does the same" in errors and f"run 1 done: {DAYS} of {DAYS} days" in output
+    assert (days_of_anna(connection), repaired(connection, FIRST)) == (DAYS + 8, False)
+
+
+def test_here_and_there(settings: Settings, connection: Connection) -> None:
+    """Who asks with `--now` for what somebody else is at follows that."""
+    first = start_worker(settings, "recompute", *MIDDLE, "--now")
+    wait_until(lambda: _is_there(connection), "the run")
+    wait_for_days(connection, 10)
+    code, output, errors = run_worker(settings, "recompute", *MIDDLE, "--now")
+    assert code == 0 and "run 1 does the same" in errors and "run 1 done" in output
+    assert ended(first)[0] == 0
+    assert run_of(connection).attempt == 1
+
+
 def test_two_operators_at_once(settings: Settings, connection: Connection) -> None:
     """Who asks for what is open already follows that run, and is told whose it is."""
     together = [start_worker(settings, "recompute", *SHORT, "--wait") for _ in range(2)]

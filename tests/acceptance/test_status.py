@@ -91,6 +91,19 @@ def test_requests(settings: Settings, connection: Connection, client: redis.Redi
     assert (document["unread"], document["books"]["requests"]) == (1, 7)
 
 
+def test_open_runs(settings: Settings, connection: Connection) -> None:
+    """A run that waits or goes on is shown; one that is over is not."""
+    connection.execute(
+        "INSERT INTO analytics.run (kind, arguments, operator, state, done, total)"
+        " VALUES ('recompute', '{}', 'anna@here', 'queued', 3, 7), ('recompute', '{}', 'boris@here', 'done', 7, 7)"
+    )
+    code, output, errors = run_worker(settings, "status")
+    assert code == 0, errors
+    assert "3 of 7 days" in output and "anna@here" in output and "boris@here" not in output
+    _, output, _ = run_worker(settings, "status", "--json")
+    assert [(run["id"], run["state"]) for run in json.loads(output)["runs"]] == [(1, "queued")]
+
+
 def test_before_anything_was_read(settings: Settings) -> None:
     """A stream that was never read, or does not exist yet, is said to be so."""
     code, output, errors = run_worker(settings, "status")
