@@ -74,8 +74,9 @@ def run_operation(
         run, is_new = open_run(connection, operation, arguments, operator())
         if not is_new:
             _tell(f"run {run.id} does the same since {_utc(run.created_at)} UTC, asked for by {run.operator}")
-        if now and (attempt := _take_on(connection, run)) is not None:
-            return _do_here(settings, run, attempt)
+        attempt = _take_on(connection, run) if now else None
+    if attempt is not None:
+        return _do_here(settings, run, attempt)
     if run.state == "queued":
         _enqueue(settings, run)
     if not (now or sys.stdout.isatty() if wait is None else wait):

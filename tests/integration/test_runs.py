@@ -154,11 +154,12 @@ def test_who_lost_the_fence_ends(settings: Settings, connection: Connection, cou
 def test_a_job_twice(
     settings: Settings, connection: Connection, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same job run twice, or with a number from nowhere, does nothing."""
+    """The same job run twice, or with arguments from nowhere, does nothing."""
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     run = begin(connection)
-    for arguments in ((run.id, 0), (run.id, 0), (run.id, 1), (run.id, -1), (10**6, 0)):
+    from_nowhere: list[tuple[Any, Any]] = [(10**6, 0), (10**30, 0), ("0; DROP TABLE analytics.run", 0), (run.id, [1])]
+    for arguments in ((run.id, 0), (run.id, 0), (run.id, 1), (run.id, -1), *from_nowhere):
         step_on(*arguments)
     assert (now(connection, run).state, counting.begun) == ("done", [1, 2, 3])
 
