@@ -315,8 +315,8 @@ def recompute(
 
 @backfill.command("legacy-counters")
 def backfill_legacy_counters(
-    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First date.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last date.")] = None,
     *,
     dry_run: Annotated[bool, typer.Option(help="Change nothing, say what it would; exit code 1 if it is any.")] = False,
     now: Now = False,
@@ -328,7 +328,7 @@ def backfill_legacy_counters(
     from worker.run_view import run_operation
 
     settings = _settings()
-    arguments = checked_arguments(first.date() if first else None, last.date() if last else None)
+    arguments = checked_arguments(date_of(first) if first else None, date_of(last) if last else None)
     if dry_run:
         raise typer.Exit(run_dry_import(settings, arguments))
     raise typer.Exit(run_operation(settings, LEGACY_COUNTERS, arguments, now=now, wait=wait))

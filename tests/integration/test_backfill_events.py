@@ -359,7 +359,7 @@ def test_a_real_log(
     [(busiest, _)] = Counter(line["specialistId"] for line in sent).most_common(1)
     for day in days:
         with connect_postgres(everything, "test") as worker:
-            found = explain(everything, worker, busiest, day)
+            found = explain(everything, worker, client, busiest, day)
         assert found.right
         assert found.row is not None
         views = sum(hour.profile_views + hour.contact_views for hour in found.hours if hour.excluded is None)

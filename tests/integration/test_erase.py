@@ -33,6 +33,7 @@ from worker.recompute import diff_day
 from worker.runs import claim_run, load_run, open_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
+from worker.visitors import merged, refresh_visitors_of_ledger
 
 SECRET = "a secret of the test"
 GHOST, OTHER = "ghost-4711", "somebody else"
@@ -168,6 +169,27 @@ def test_a_visitor_is_forgotten_and_the_numbers_stay(
         assert count_visitor(owner, reading, EraseVisitor.of(owner, OTHER)) == {"event": 18}
 
 
+def test_sketches_of_open_days_lose_a_visitor(
+    counting: Settings, owner: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """What is kept of a date's visitors is made anew without the hash, also of a date with a part in two UTC days."""
+    berlin = {"ANALYTICS_TIME_ZONE": "Europe/Berlin"}
+    add_visits(client)
+    drain(settings_with(counting, **berlin))
+
+    def numbers_and_union() -> tuple[list[tuple[date, int]], int]:
+        refresh_visitors_of_ledger(settings_with(counting, **berlin))
+        rows = connection.execute(
+            "SELECT date, visitors, sketch FROM analytics.daily_visitors WHERE specialist_id = 'anna' ORDER BY date"
+        ).fetchall()
+        return [(day, number) for day, number, _ in rows], merged([sketch for *_, sketch in rows])
+
+    before = numbers_and_union()
+    assert before[1] == 2
+    forget(connection, settings_with(owner, **berlin))
+    assert numbers_and_union() == (before[0], 1 + len(before[0]))  # a stranger on each date
+
+
 def rewind(connection: Connection) -> None:
     """Let the stream be read from its beginning once more, as after a fail-over."""
     connection.execute("UPDATE analytics.stream_position SET last_id = '0-0', ordinal = 0")
@@ -202,7 +224,7 @@ def test_a_letter_without_its_visitor_is_the_same_event(
     assert forget(connection, owner) == {"dead_letter": 1}
     add_specialists(connection, ["newcomer"])
     with connect_postgres(counting, "test") as worker:
-        assert sum(requeue(counting, worker, client, Filter(), "tester")) == 2
+        assert sum(settled.letters for settled in requeue(counting, worker, client, Filter(), "tester")) == 2
     drain(counting)
     rewind(connection)
     drain(counting)
