@@ -76,6 +76,13 @@ def _reason(text: str) -> str:
     return text
 
 
+class Format(StrEnum):
+    """What the daily table can be written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 LetterIds = Annotated[list[int] | None, typer.Argument(help="Ids of dead letters.", show_default=False)]
 OfReason = Annotated[str | None, typer.Option(parser=_reason, metavar="REASON", help="Only those of this reason.")]
@@ -461,6 +468,44 @@ def erase(
     raise typer.Exit(
         run_erase(_settings(), visitor, specialist, force=force, yes=yes, dry_run=dry_run, now=now, wait=wait)
     )
+
+
+@app.command()
+def report(
+    specialist: Annotated[str, typer.Argument(help="Id of a specialist.")],
+    period: Annotated[
+        str | None, typer.Option(help="day, week, month (the default), quarter, year or all.", show_default=False)
+    ] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First date of a range.", show_default=False)] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="Last date of it; without it today.", show_default=False)
+    ] = None,
+    *,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Every number on a line of its own.")] = False,
+) -> None:
+    """Show a specialist's numbers for a period: the same as the page."""
+    from worker.errors import Stop
+    from worker.reading_view import run_report
+
+    if json and csv:
+        raise Stop("--json and --csv exclude each other")
+    raise typer.Exit(run_report(_settings(), specialist, period, first, last, as_json=json, as_csv=csv))
+
+
+@app.command()
+def export(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    file_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.CSV,
+    output: Annotated[Path, typer.Option(help="A file, there as a whole or not at all; - is standard output.")] = Path(
+        "-"
+    ),
+) -> None:
+    """Write the daily table of some dates into a file, however large it is."""
+    from worker.export import run_export
+
+    raise typer.Exit(run_export(_settings(), first.date(), last.date(), file_format, output))
 
 
 @app.command()

@@ -158,6 +158,22 @@ def postgres_errors() -> Iterator[None]:
         raise Stop(f"PostgreSQL refuses: {_first_line(error)}") from None
 
 
+@contextmanager
+def preparing() -> Iterator[bool]:
+    """Whether to prepare the statement of the block. From the first mix-up on, this process prepares nothing.
+
+    Raises:
+        Conflict: that was the mix-up.
+    """
+    try:
+        yield _Pooler.keeps_prepared
+    except PREPARED_BY_ANOTHER as error:
+        if not _Pooler.keeps_prepared:
+            raise
+        _Pooler.keeps_prepared = False
+        raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None
+
+
 def check_time_zone(connection: Connection, name: str) -> None:
     """PostgreSQL has its own list of time zones, which must know the name too.
 
@@ -386,21 +402,9 @@ def commit_batch(connection: Connection, batch: Batch, shard: int, time_zone: st
                 connection.execute(query("prepare_batch"))
                 cursor.execute(query("commit_batch"), parameters, prepare=False)
         else:
-            with _noticing_a_pooler():
-                cursor.execute(query("commit_batch"), parameters, prepare=_Pooler.keeps_prepared)
+            with preparing() as prepare:
+                cursor.execute(query("commit_batch"), parameters, prepare=prepare)
         committed = cursor.fetchone()
     if committed is None:
         raise Conflict(f"somebody else moved the position of {batch.read_after.stream}")
     return committed
-
-
-@contextmanager
-def _noticing_a_pooler() -> Iterator[None]:
-    """From the first mix-up on, this process prepares nothing."""
-    try:
-        yield
-    except PREPARED_BY_ANOTHER as error:
-        if not _Pooler.keeps_prepared:
-            raise
-        _Pooler.keeps_prepared = False
-        raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from worker.continuity import EntryId, Position
 from worker.embedded import Servers
 from worker.errors import Conflict
 from worker.events import Reason, Rejected
+from worker.reading.period import parse_period
+from worker.reading.read import read
 from worker.settings import Settings
 from worker.store import Connection, _Pooler, begin_position, commit_batch, connect_postgres
 from worker.visitors import refresh_visitors_of_open_days
@@ -117,6 +120,18 @@ def held(connection: Connection) -> Iterator[None]:
     with connection.transaction():
         connection.execute("SELECT 1")
         yield
+
+
+def test_readings_of_many_clients(behind: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever prepared which statement on the server connection that a client is given, its reading is there."""
+    monkeypatch.setattr(_Pooler, "keeps_prepared", True)
+    add_specialists(connection, ["anna"])
+    month, day = (parse_period(name, None, None, date(2026, 11, 22)) for name in ("month", "day"))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect_postgres(behind, "test")) for _ in range(4)]
+        for asked in (month, day, month):
+            for client in clients:
+                assert read(behind, client, "anna", asked).period.days == asked.span(None).days
 
 
 def test_a_wrong_password_behind_the_pooler(behind: Settings) -> None:

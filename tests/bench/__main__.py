@@ -18,6 +18,7 @@ from tests.bench.figures import Figure, Results, Say, Sheet, drawn
 from tests.bench.freshness import freshness, linger
 from tests.bench.ground import Ground, ground, machine
 from tests.bench.idle import idle
+from tests.bench.reading import reading
 
 WIDTH = 150
 """Of what is written to a file, where there is no terminal that is narrower."""
@@ -32,6 +33,7 @@ class Scenario(StrEnum):
     FRESHNESS = "freshness"
     LINGER = "linger"
     IDLE = "idle"
+    READING = "reading"
 
 
 SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
@@ -41,6 +43,7 @@ SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
     Scenario.FRESHNESS: freshness,
     Scenario.LINGER: linger,
     Scenario.IDLE: idle,
+    Scenario.READING: reading,
 }
 
 

@@ -1,0 +1,166 @@
+"""Read what a reading is made of: one statement, and so one moment and one round trip; nothing is locked."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import redis
+from psycopg.rows import class_row
+
+from worker.errors import Conflict, Stop
+from worker.producer import stream_of
+from worker.queries import query
+from worker.reading.figures import Day, Facts, Found, Sources, Visited, reading
+from worker.reading.period import EPOCH, Asked, Span
+from worker.reading.shape import Loss, Reading
+from worker.settings import Settings
+from worker.store import Connection, load_position, postgres_errors, preparing
+from worker.stream import read_backlog
+from worker.visitors import merged
+
+
+class NoSpecialist(Stop):
+    """There is no such specialist."""
+
+
+class Answer(NamedTuple):
+    """The row of `read_specialist`. Its arrays of one name belong together, and are None where there is nothing."""
+
+    known: bool
+    first_day: date | None
+    counting_since: date | None
+    ledger_since: date | None
+    complete_through: date | None
+    last_read_ms: int | None
+    dates: Sequence[date] | None
+    profile_views: Sequence[int] | None
+    contact_views: Sequence[int] | None
+    requests: Sequence[int] | None
+    orders: Sequence[int] | None
+    reviews: Sequence[int] | None
+    all_sources: int
+    catalog: int
+    search: int
+    direct: int
+    other: int
+    visitor_dates: Sequence[date] | None
+    visitor_numbers: Sequence[int] | None
+    visitor_sketches: Sequence[bytes] | None
+    contact_types: Sequence[str | None] | None
+    contact_type_views: Sequence[int] | None
+    loss_first: Sequence[date] | None
+    loss_last: Sequence[date] | None
+    loss_entries: Sequence[int | None] | None
+
+
+def read(
+    settings: Settings, connection: Connection, specialist: str, asked: Asked, counted_until: datetime | None = None
+) -> Reading:
+    """Everything about a specialist and a period.
+
+    Args:
+        settings: say the zone, and which streams there are.
+        connection: in autocommit mode.
+        specialist: whatever somebody typed.
+        asked: which days.
+        counted_until: what `counted_until` says, if Redis could be asked; else the time of the entry that was read last
+            has to do.
+
+    Raises:
+        NoSpecialist: there is none of this name.
+        Stop: the database is not migrated, or refuses.
+        Retry: the server is away.
+    """
+    try:
+        return _read(settings, connection, specialist, asked, counted_until)
+    except Conflict:  # what was in the way is no more
+        return _read(settings, connection, specialist, asked, counted_until)
+
+
+def _read(
+    settings: Settings, connection: Connection, specialist: str, asked: Asked, counted_until: datetime | None
+) -> Reading:
+    if not (specialist.isascii() and specialist.isprintable()):  # nobody has such an id, and PostgreSQL takes no NUL
+        raise _no(specialist)
+    which = {
+        "specialist": specialist,
+        "first": asked.first or EPOCH,
+        "first_before": Span(asked.first, asked.last).before.first if asked.first else EPOCH,
+        "last": asked.last,
+        "time_zone": settings.time_zone,
+        "stream": _stream_of(specialist, settings),
+        "streams": list(settings.stream_keys),
+    }
+    with (
+        postgres_errors(),
+        preparing() as prepare,
+        connection.cursor(row_factory=class_row(Answer), binary=True) as cursor,
+    ):
+        answer = cursor.execute(query("read_specialist"), which, prepare=prepare).fetchone()
+    assert answer is not None  # it is always one row
+    if not answer.known:
+        raise _no(specialist)
+    return reading(asked, _found(specialist, settings.time_zone, answer, counted_until))
+
+
+def _found(specialist: str, time_zone: str, answer: Answer, counted_until: datetime | None) -> Found:
+    rows = map(
+        Day,
+        *_columns(
+            answer.dates, answer.profile_views, answer.contact_views, answer.requests, answer.orders, answer.reviews
+        ),
+    )
+    losses = zip(*_columns(answer.loss_first, answer.loss_last, answer.loss_entries), strict=True)
+    return Found(
+        specialist=specialist,
+        time_zone=time_zone,
+        facts=Facts(answer.first_day, answer.counting_since, answer.ledger_since, answer.complete_through),
+        days={row.date: row for row in rows},
+        sources=Sources(answer.all_sources, answer.catalog, answer.search, answer.direct, answer.other),
+        contact_types=list(zip(*_columns(answer.contact_types, answer.contact_type_views), strict=True)),
+        losses=[Loss(first=first, last=last, entries=entries) for first, last, entries in losses],
+        merged=merged,
+        visitors={
+            day: Visited(number, sketch)
+            for day, number, sketch in zip(
+                *_columns(answer.visitor_dates, answer.visitor_numbers, answer.visitor_sketches), strict=True
+            )
+        },
+        as_of=counted_until or _time_of(answer.last_read_ms),
+    )
+
+
+def _columns(*arrays: Sequence[Any] | None) -> list[Sequence[Any]]:
+    return [array or () for array in arrays]
+
+
+def counted_until(settings: Settings, connection: Connection, client: redis.Redis, specialist: str) -> datetime | None:
+    """The moment before which all is counted that had reached the specialist's stream; by the clock of Redis.
+
+    Returns:
+        None if the stream was never read.
+
+    Raises:
+        Stop, Retry: a server refuses us, or is away.
+    """
+    stream = _stream_of(specialist, settings)
+    position = load_position(connection, stream)
+    if position is None:
+        return None
+    backlog = read_backlog(client, settings, stream, position)
+    return datetime.fromtimestamp(backlog.redis_s - max(backlog.oldest_age_s or 0.0, 0.0), UTC)
+
+
+def _stream_of(specialist: str, settings: Settings) -> str:
+    return stream_of({b"specialistId": specialist.encode("utf-8", "replace")}, settings.stream_keys)
+
+
+def _time_of(last_read_ms: int | None) -> datetime | None:
+    """When the last entry came: by then all was counted. An id from the future says nothing."""
+    return None if last_read_ms is None else datetime.fromtimestamp(min(last_read_ms / 1000, time.time()), UTC)
+
+
+def _no(specialist: str) -> NoSpecialist:
+    name = specialist if len(specialist) <= 64 else specialist[:64] + "…"
+    return NoSpecialist(f'there is no specialist {name!r} in "SpecialistProfile"')

@@ -1,0 +1,163 @@
+"""What a reading says, and its JSON: names in camelCase as the site has them, dates as YYYY-MM-DD."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from worker.reading.period import PeriodName, Step
+
+
+class Part(BaseModel):
+    """A part of a reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+
+
+class Dates(Part):
+    """From the first to the last, both included."""
+
+    first: date
+    last: date
+
+
+class Period(Dates):
+    """The days that the numbers are of."""
+
+    name: PeriodName | None
+    """None: a range."""
+    days: int
+    last_is_open: bool
+    """Whether the last day is today: a part of a day, which is held against a whole one."""
+    before: Dates | None
+    """As many days, right before, which the changes are against; None: there is nothing before `all`."""
+
+
+WithoutChange = Literal["new", "not_counted", "no_period_before"]
+"""Why there is no percentage: there was nothing before; nobody counted, or not all the time; nothing comes before."""
+
+
+class Metric(Part):
+    """A number of the period."""
+
+    value: int | None
+    """None: not known."""
+    before: int | None
+    """The same of the period before."""
+    change: float | None
+    """Percent with one decimal, halves rounded up."""
+    without_change: WithoutChange | None = None
+    """Why there is no change; None if there is one, or if the value is not known."""
+    estimated: bool = False
+    """Whether one of the numbers is an estimate."""
+
+
+class Metrics(Part):
+    """The numbers of the period, each with its change."""
+
+    profile_views: Metric
+    contact_views: Metric
+    requests: Metric
+    orders: Metric
+    reviews: Metric
+    visitors: Metric
+
+
+class Point(Dates):
+    """Some days of the trend. What was not counted then is None, and never zero."""
+
+    counted_days: int
+    """On how many of its days views were counted. Fewer than it has: its numbers are less than what happened."""
+    profile_views: int | None
+    contact_views: int | None
+    requests: int | None
+    orders: int | None
+    reviews: int | None
+    visitors: int | None
+    """Of a single day only. How many different people came in a week is no sum, and each would have to be estimated."""
+
+
+class Trend(Part):
+    """The numbers along the days of the period, all of them."""
+
+    step: Step
+    """What a point is: the first and the last week or month may be cut."""
+    points: Sequence[Point]
+
+
+class Funnel(Part):
+    """From those who saw the profile to those who ordered. A rate is percent with one decimal, 0 of nothing."""
+
+    profile_views: int
+    contact_views: int
+    requests: int
+    orders: int
+    profile_to_contact: float
+    contact_to_request: float
+    request_to_order: float
+
+
+class Source(Part):
+    """Profile views from one source."""
+
+    source: Literal["catalog", "search", "direct", "other"]
+    views: int
+    share: int
+    """Percent of them all; the four add up to 100, or to 0 if there are no views."""
+
+
+class ContactType(Part):
+    """Contact views of one type."""
+
+    type: str | None
+    """As it was sent, by anybody: never to be trusted. None: not said, or one of the rarer ones."""
+    views: int
+    share: int
+    """Percent; all types add up to 100."""
+
+
+class ContactTypes(Dates):
+    """Contact views by type, on those days of the period whose single events are still kept."""
+
+    types: Sequence[ContactType]
+    """The most frequent first."""
+
+
+class Loss(Dates):
+    """Events that Redis lost before they were read, somewhen in these days; perhaps of others, on the same stream."""
+
+    entries: int | None
+    """None: how many, nobody knows."""
+
+
+class Freshness(Part):
+    """How far the numbers can be relied on."""
+
+    as_of: datetime | None
+    """Whatever had reached Redis by then is counted; None: the stream was never read."""
+    complete_through: date | None
+    """Up to this day all is counted and was checked; None: no day is closed yet."""
+    counting_since: date | None
+    """The first day that anybody counted."""
+    losses: Sequence[Loss]
+    """Of the period, the newest first."""
+    estimated: bool
+    """Whether any number is an estimate."""
+
+
+class Reading(Part):
+    """All that there is to say about a specialist and a period, of one moment."""
+
+    specialist: str
+    time_zone: str
+    """IANA name; its midnight divides the days."""
+    period: Period
+    metrics: Metrics
+    trend: Trend
+    funnel: Funnel
+    sources: Sequence[Source]
+    contact_types: ContactTypes | None
+    """None: no single event of the period is kept."""
+    freshness: Freshness
