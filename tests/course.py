@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -84,7 +84,8 @@ def run_course(settings: Settings, owner_url: str, log: Path, *, rounds: int = 2
                 sent += 500
                 wait_for(lambda before=before: read() > before, 30)  # type: ignore[misc]
                 for horse in horses(supervisor) if kill else ():
-                    horse.kill()
+                    with suppress(psutil.NoSuchProcess):  # its slice ended meanwhile
+                        horse.kill()
             wait_for(lambda: read() == sent, 60)
         rows = connection.execute(
             'SELECT "specialistId", sum("profileViews") FROM "SpecialistAnalyticsDaily" GROUP BY 1'
