@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, SecretStr
@@ -133,6 +134,17 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 60.0) -> tuple[int,
         finally:
             process.kill()
     return process.returncode, output, errors
+
+
+@contextmanager
+def running(settings: Settings, *arguments: str) -> Iterator[psutil.Process]:
+    """A process of the worker, stopped at the end; what it said is in the test's output."""
+    process = start_worker(settings, *arguments)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        print(*ended(process), sep="\n")
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -174,20 +175,29 @@ def _skip_line(lines: BinaryIO) -> int:
     return skipped
 
 
+def check_file(path: Path) -> None:
+    """Look whether a file can be read here, before there is a run.
+
+    Raises:
+        Stop: it cannot.
+    """
+    with _opened(path) as lines:
+        lines.peek(1)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     where = f"{path} on {socket.gethostname()}"
     try:
-        lines = path.open("rb")
+        if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: a pipe would wait for a writer
+            raise Stop(f"cannot read {where}: it is no regular file, in which one could read on after a stop")
+        with path.open("rb") as lines:
+            yield lines
     except OSError as error:
         raise Stop(
             f"cannot read {where}: {error.strerror}; a run reads it on the worker's machine, and with --now where the"
             " command is given"
         ) from None
-    with lines:
-        if not stat.S_ISREG(os.fstat(lines.fileno()).st_mode):
-            raise Stop(f"cannot read {where}: it is no regular file, in which one could read on after a stop")
-        yield lines
 
 
 def _version(lines: BinaryIO) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from worker.days import date_of
-from worker.errors import AnalyticsError
+from worker.days import date_of, moment_of
+from worker.errors import AnalyticsError, Stop
 from worker.events import Reason
 from worker.log import configure_logging
 from worker.requests import RequestReason
@@ -50,8 +50,6 @@ backfill = typer.Typer(help="Bring in what was not counted as it came, as runs."
 app.add_typer(backfill, name="backfill")
 runs = typer.Typer(help="What was done on demand, and what is being done: list, show, stop.", cls=RunsGroup)
 app.add_typer(runs, name="runs")
-backfill = typer.Typer(help="Bring in what happened before there were events.", no_args_is_help=True)
-app.add_typer(backfill, name="backfill")
 
 
 class QueueName(StrEnum):
@@ -72,8 +70,12 @@ class LetterState(StrEnum):
 def _reason(text: str) -> str:
     known = dict.fromkeys(reason.value for reason in (*Reason, *RequestReason))
     if text not in known:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(known)}.")
+        raise Stop(f"--reason {text!r} is none of {', '.join(known)}")
     return text
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    return None if text is None else moment_of(text, option)
 
 
 class Format(StrEnum):
@@ -86,8 +88,10 @@ class Format(StrEnum):
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 LetterIds = Annotated[list[int] | None, typer.Argument(help="Ids of dead letters.", show_default=False)]
 OfReason = Annotated[str | None, typer.Option(parser=_reason, metavar="REASON", help="Only those of this reason.")]
-Since = Annotated[datetime | None, typer.Option(help="Only those buried at this time or later, UTC.")]
-Until = Annotated[datetime | None, typer.Option(help="Only those buried before this time, UTC.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only those buried at this time (UTC, or with offset) or later.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only those buried before this time.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that are buried.")]
 FirstDate = Annotated[str, typer.Option("--from", metavar="DATE", help="First date, in ANALYTICS_TIME_ZONE.")]
 LastDate = Annotated[str, typer.Option("--to", metavar="DATE", help="Last date.")]
@@ -248,10 +252,10 @@ def list_letters(
     json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
-    from worker.dead_letters import Filter, as_utc
+    from worker.dead_letters import Filter
     from worker.dead_letters_view import run_list
 
-    wanted = Filter(reason=reason, since=as_utc(since), until=as_utc(until), state=state.value)
+    wanted = Filter(reason=reason, since=_moment(since, "--since"), until=_moment(until, "--until"), state=state.value)
     raise typer.Exit(run_list(_settings(), wanted, limit=limit, as_json=json))
 
 
@@ -274,10 +278,9 @@ def requeue(
     dry_run: DryRun = False,
 ) -> None:
     """Send dead letters into the stream again; an event counts once, however often that is done."""
-    from worker.dead_letters import as_utc
     from worker.dead_letters_view import chosen, run_requeue
 
-    wanted = chosen(ids, reason, as_utc(since), as_utc(until), everything=everything)
+    wanted = chosen(ids, reason, _moment(since, "--since"), _moment(until, "--until"), everything=everything)
     raise typer.Exit(run_requeue(_settings(), wanted, dry_run=dry_run))
 
 
@@ -292,10 +295,9 @@ def discard_letters(
     dry_run: DryRun = False,
 ) -> None:
     """Put dead letters aside: they are kept, and no longer shown."""
-    from worker.dead_letters import as_utc
     from worker.dead_letters_view import chosen, run_discard
 
-    wanted = chosen(ids, reason, as_utc(since), as_utc(until), everything=everything)
+    wanted = chosen(ids, reason, _moment(since, "--since"), _moment(until, "--until"), everything=everything)
     raise typer.Exit(run_discard(_settings(), wanted, dry_run=dry_run))
 
 
@@ -314,7 +316,7 @@ def recompute(
     from worker.run_view import run_operation
 
     settings = _settings()
-    arguments = checked_arguments(settings, date_of(first), date_of(last), specialist)
+    arguments = checked_arguments(settings, date_of(first, "--from"), date_of(last, "--to"), specialist)
     if dry_run:
         raise typer.Exit(run_dry_recompute(settings, arguments))
     raise typer.Exit(run_operation(settings, RECOMPUTE, arguments, now=now, wait=wait))
@@ -335,7 +337,9 @@ def backfill_legacy_counters(
     from worker.run_view import run_operation
 
     settings = _settings()
-    arguments = checked_arguments(date_of(first) if first else None, date_of(last) if last else None)
+    arguments = checked_arguments(
+        None if first is None else date_of(first, "--from"), None if last is None else date_of(last, "--to")
+    )
     if dry_run:
         raise typer.Exit(run_dry_import(settings, arguments))
     raise typer.Exit(run_operation(settings, LEGACY_COUNTERS, arguments, now=now, wait=wait))
@@ -377,12 +381,14 @@ def backfill_events(
     wait: Wait = None,
 ) -> None:
     """Count the past events of a file; what was counted before is a repeat."""
-    from worker.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments
+    from worker.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments, check_file
     from worker.event_file import STANDARD_INPUT
     from worker.run_view import run_operation
 
     path = file if file == STANDARD_INPUT else file.absolute()
     arguments = BackfillEventsArguments(file=str(path), force=force)
+    if now:  # else a worker reads it, perhaps on another machine
+        check_file(path)
     raise typer.Exit(run_operation(_settings(), BACKFILL_EVENTS, arguments, now=now, wait=wait))
 
 
@@ -398,7 +404,7 @@ def backfill_outcomes(
     from worker.outcomes import BACKFILL_OUTCOMES, OutcomesArguments
     from worker.run_view import run_operation
 
-    arguments = OutcomesArguments(first=date_of(first), last=date_of(last))
+    arguments = OutcomesArguments(first=date_of(first, "--from"), last=date_of(last, "--to"))
     raise typer.Exit(run_operation(_settings(), BACKFILL_OUTCOMES, arguments, now=now, wait=wait))
 
 
@@ -417,11 +423,10 @@ def replay(
     wait: Wait = None,
 ) -> None:
     """Read again what the streams still hold, or send dead letters again: what is missing counts, and nothing else."""
-    from worker.dead_letters import as_utc
     from worker.replay import ReplayArguments, RequeueArguments
     from worker.replay_view import chosen, run_replay, run_replay_letters
 
-    letters = RequeueArguments(reason=reason, since=as_utc(since), until=as_utc(until))
+    letters = RequeueArguments(reason=reason, since=_moment(since, "--since"), until=_moment(until, "--until"))
     wanted = chosen(first, last, shard, letters, dead_letters=dead_letters)
     if isinstance(wanted, ReplayArguments):
         raise typer.Exit(run_replay(_settings(), wanted, dry_run=dry_run, now=now, wait=wait))
@@ -485,7 +490,6 @@ def report(
     csv: Annotated[bool, typer.Option("--csv", help="Every number on a line of its own.")] = False,
 ) -> None:
     """Show a specialist's numbers for a period: the same as the page."""
-    from worker.errors import Stop
     from worker.reading_view import run_report
 
     if json and csv:
@@ -495,8 +499,8 @@ def report(
 
 @app.command()
 def export(
-    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")],
-    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last date.")],
+    first: FirstDate,
+    last: LastDate,
     file_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.CSV,
     output: Annotated[Path, typer.Option(help="A file, there as a whole or not at all; - is standard output.")] = Path(
         "-"
@@ -505,7 +509,7 @@ def export(
     """Write the daily table of some dates into a file, however large it is."""
     from worker.export import run_export
 
-    raise typer.Exit(run_export(_settings(), first.date(), last.date(), file_format, output))
+    raise typer.Exit(run_export(_settings(), date_of(first, "--from"), date_of(last, "--to"), file_format, output))
 
 
 @app.command()

@@ -23,8 +23,12 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range(days)]
 
 
-def date_of(text: str) -> date:
+def date_of(text: str, option: str) -> date:
     """A date as a person writes it.
+
+    Args:
+        text: YYYY-MM-DD.
+        option: what it is called on the command line.
 
     Raises:
         Stop: there is no such date.
@@ -32,7 +36,26 @@ def date_of(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise Stop(f"{text!r} is no date: write it as 2026-11-10") from None
+        raise Stop(f"{option} {text!r} is no date: write it as 2026-11-10") from None
+
+
+def moment_of(text: str, option: str) -> datetime:
+    """A time as a person writes it, in UTC.
+
+    Args:
+        text: ISO 8601, a date alone is its midnight; UTC where it has no offset.
+        option: what it is called on the command line.
+
+    Raises:
+        Stop: there is no such time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise Stop(
+            f"{option} {text!r} is no time: write it as 2026-11-20T14:00 (UTC) or 2026-11-20T14:00+02:00"
+        ) from None
 
 
 def days_before(today: date, number: int) -> list[date]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 import redis
@@ -205,11 +205,6 @@ def resent(letter: Letter) -> dict[bytes, bytes]:
     if not fields.get(b"occurredAt"):
         fields[b"occurredAt"] = str(EntryId.of(letter.entry_id).ms).encode()
     return fields
-
-
-def as_utc(moment: datetime | None) -> datetime | None:
-    """A time from the command line, which is meant in UTC."""
-    return moment.replace(tzinfo=UTC) if moment else None
 
 
 def _pages(connection: Connection, wanted: Filter) -> Iterator[list[Letter]]:

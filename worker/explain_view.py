@@ -50,7 +50,7 @@ def run_explain(settings: Settings, specialist: str, day: str, *, as_json: bool)
         Stop: there is no such date or specialist.
         Retry: the server is away.
     """
-    of_date = date_of(day)
+    of_date = date_of(day, "DATE")
     with (
         connect_postgres(settings, "explain") as connection,
         connect_redis(settings) as client,

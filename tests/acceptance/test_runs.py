@@ -7,8 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 import psutil
@@ -22,6 +21,7 @@ from tests.support import (
     ended,
     environment,
     run_worker,
+    running,
     settings_with,
     start_worker,
     wait_until,
@@ -39,17 +39,6 @@ def days(number: int) -> tuple[str, ...]:
 
 SHORT, MIDDLE, LONG = days(20), days(DAYS), days(3_600)
 """A step a day, of some milliseconds. Nobody waits for the end of the long one."""
-
-
-@contextmanager
-def running(settings: Settings, *arguments: str) -> Iterator[psutil.Process]:
-    """A process of the worker, stopped at the end; what it said is in the test's output."""
-    process = start_worker(settings, *arguments)
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        print(*ended(process), sep="\n")
 
 
 def part(supervisor: psutil.Process, *arguments: str) -> psutil.Process:
