@@ -116,7 +116,8 @@ KEPT = {
                   WHERE %s::date[] IS NOT NULL ORDER BY 1, 2, 3""",
     "erased": "SELECT what, rows FROM analytics.erasure WHERE %s::date[] IS NOT NULL ORDER BY 1",
     # These two say what they changed themselves: what a lost step has changed, they find right.
-    "runs": """SELECT kind, state::text, error, CASE WHEN kind NOT IN ('refresh', 'requeue') THEN result::jsonb END
+    "runs": """SELECT kind, state::text, error, kind = 'requeue' OR done = total,
+                      CASE WHEN kind NOT IN ('refresh', 'requeue') THEN result::jsonb END
                FROM analytics.run WHERE state = 'done' AND %s::date[] IS NOT NULL""",
 }
 
@@ -338,7 +339,7 @@ def test_no_schema_no_rights_no_server(world: World, tell: Callable[..., Told], 
     world.connection.execute("CREATE ROLE stranger LOGIN PASSWORD 'its-password'")
     places = {
         "run `python -m worker migrate`": site_database,
-        "permission denied": stranger,
+        "the database role lacks a right: permission denied": stranger,
         "Connection refused": "postgresql://stranger:its-password@127.0.0.1:1/site",
     }
     try:
