@@ -7,8 +7,8 @@ at a page asks anew, and a refresh comes to the same however often it is done.
 
 import threading
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import NoReturn, Self
 
@@ -21,6 +21,7 @@ from worker.errors import AnalyticsError, Conflict
 from worker.link import Link
 from worker.log import get_logger
 from worker.refresh import REFRESH, RefreshArguments
+from worker.refresh_many import MOST_AT_ONCE
 from worker.request_store import count_open_runs, load_request_position, take_requests
 from worker.requests import Refused, Request, RequestReason, parse_request
 from worker.settings import Settings
@@ -30,15 +31,13 @@ from worker.stream import Entry, Page, StreamReader, connect_redis, redis_errors
 WAIT_MS = 1_000
 """Longest sleep in Redis, and so how long requests may lie unseen behind a position that is ahead of their ids."""
 
-AWAY_S, FULL_S = 1.0, 0.1
+AWAY_S, FULL_S = 1.0, 0.02
 ANSWER_S = 5.0
 
-MOST_OPEN = 30
-"""Refreshes that may be open at once: what one worker does in about a second. The others wait in the stream, where they
-stand in nobody's way."""
+PAGE = 1_000
 
-RUNS_A_JOB = 10
-"""So many runs get one job, which does them one after the other: a job of its own would cost each of them a process."""
+MOST_OPEN = MOST_AT_ONCE
+"""Refreshes that may be open at once. The others wait in the stream, where they stand in nobody's way."""
 
 log = get_logger(__name__)
 
@@ -100,17 +99,20 @@ class Receiver:
         if room <= 0:
             time.sleep(FULL_S)
             return
-        self._take(page.entries[:room])
+        self._take(page.entries, room)
 
     def _read(self, client: redis.Redis) -> Page:
         reader = StreamReader(client, self._settings, self._stream)
         reader.wait(self._read_after, WAIT_MS)
-        return reader.read(self._read_after, MOST_OPEN)
+        return reader.read(self._read_after, PAGE)
 
-    def _take(self, entries: Sequence[Entry]) -> None:
+    def _take(self, entries: Sequence[Entry], room: int) -> None:
+        """Take on as many as there is room for; those that ask for the same share one."""
         assert self._position is not None
-        accepted, refused = self._parse(entries)
-        last_id = EntryId.of(entries[-1][0].decode())
+        today = local_date(datetime.now(UTC), self._settings.time_zone)
+        verdicts = _fitting([parse_request(entry_id, fields, today) for entry_id, fields in entries], room)
+        accepted, refused = self._judge(verdicts, dict(entries))
+        last_id = EntryId.of(verdicts[-1].entry_id)
         runs = self._postgres.ask(
             partial(
                 take_requests,
@@ -120,37 +122,51 @@ class Receiver:
                 operation=REFRESH,
                 accepted=accepted,
                 refused=refused,
+                entries=len(verdicts),
             )
         )
         self._position = self._read_after = last_id
         for each in refused:
             log.warning("request refused", entry=each.entry_id, reason=each.reason.value)
-        log.debug("requests taken on", requests=len(entries), runs=len(runs))
+        log.debug("requests taken on", requests=len(verdicts), runs=len(runs))
         self._redis.ask(partial(self._hand_on, runs=runs))
 
-    def _parse(self, entries: Sequence[Entry]) -> tuple[list[RefreshArguments], list[Refused]]:
-        today = local_date(datetime.now(UTC), self._settings.time_zone)
-        verdicts = [parse_request(entry_id, fields, today) for entry_id, fields in entries]
+    def _judge(
+        self, verdicts: Sequence[Request | Refused], fields: Mapping[bytes, Sequence[bytes]]
+    ) -> tuple[list[RefreshArguments], list[Refused]]:
+        """What is asked for, each once, and what nobody can do."""
         asked = {verdict.specialist_id for verdict in verdicts if isinstance(verdict, Request)}
         known = self._postgres.ask(partial(known_specialists, ids=asked)) if asked else set()
-        accepted, refused = [], []
-        for (_, fields), verdict in zip(entries, verdicts, strict=True):
+        accepted, refused = dict[tuple[str, date, date], None](), []
+        for verdict in verdicts:
             if isinstance(verdict, Refused):
                 refused.append(verdict)
-            elif verdict.specialist_id not in known:
-                refused.append(Refused(verdict.entry_id, RequestReason.UNKNOWN_SPECIALIST, fields))
+            elif verdict.specialist_id in known:
+                accepted[verdict.what] = None
             else:
-                accepted.append(
-                    RefreshArguments(specialist=verdict.specialist_id, first=verdict.first, last=verdict.last)
-                )
-        return accepted, refused
+                original = fields[verdict.entry_id.encode()]
+                refused.append(Refused(verdict.entry_id, RequestReason.UNKNOWN_SPECIALIST, original))
+        return [RefreshArguments(specialist=who, first=first, last=last) for who, first, last in accepted], refused
 
     def _hand_on(self, client: redis.Redis, runs: list[int]) -> None:
-        """Drop what is taken on, and let workers know. Should this be cut off, the reviver finds the runs."""
+        """Drop what is taken on, and let a worker know: one job does all that wait. Should this be cut off, the reviver
+        finds the runs.
+        """
         with redis_errors(self._settings):
             client.xtrim(self._stream, minid=str(self._read_after.after), approximate=False)
-            for run in runs[::RUNS_A_JOB]:
+            for run in runs[:1]:
                 enqueue_run(client, run, 0)
+
+
+def _fitting(verdicts: Sequence[Request | Refused], room: int) -> Sequence[Request | Refused]:
+    """The first of them, with at most so many different requests, of which there may be any number of equal ones."""
+    different = set[tuple[str, date, date]]()
+    for number, verdict in enumerate(verdicts):
+        if isinstance(verdict, Request):
+            different.add(verdict.what)
+            if len(different) > room:
+                return verdicts[:number]
+    return verdicts
 
 
 def start_receiver(settings: Settings) -> None:

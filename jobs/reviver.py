@@ -15,6 +15,7 @@ from jobs.queue import enqueue_run, queued_runs
 from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.log import get_logger
+from worker.refresh import REFRESH
 from worker.runs import SILENT_S, UNQUEUED_S, Run, list_runs, revive_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -68,21 +69,27 @@ class Reviver:
         if not suspects:
             return
         queued = self._redis.ask(self._queued)
-        for run in suspects:
-            if (run.id, run.attempt) not in queued:
-                self._revive(run)
+        refreshes_have_job = any((run.id, run.attempt) in queued for run in runs if run.kind == REFRESH.kind)
+        for run in reversed(suspects):  # the oldest first
+            if (run.id, run.attempt) in queued:
+                continue
+            shares_job = refreshes_have_job and run.kind == REFRESH.kind  # which does all that wait
+            if run.state == "running" or not shares_job:
+                self._revive(run, enqueue=not shares_job)
+                refreshes_have_job |= run.kind == REFRESH.kind
 
     def _queued(self, client: redis.Redis) -> set[tuple[int, int]]:
         with redis_errors(self._settings):
             return queued_runs(client)
 
-    def _revive(self, run: Run) -> None:
+    def _revive(self, run: Run, *, enqueue: bool) -> None:
         revived = self._postgres.ask(partial(revive_run, run=run))
         if revived is None:
             return
         if revived.state == "queued":
             log.warning("run revived", run=run.id, kind=run.kind, attempt=revived.attempt)
-            self._redis.ask(partial(self._enqueue, run_id=run.id, attempt=revived.attempt))
+            if enqueue:
+                self._redis.ask(partial(self._enqueue, run_id=run.id, attempt=revived.attempt))
         elif revived.state == "failed":
             log.error("run failed", run=run.id, kind=run.kind, why="its process dies again and again")
 

@@ -1,7 +1,7 @@
 """One execution of a run: its steps, each of them noted before the next one begins."""
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from worker.errors import AnalyticsError, Conflict, Retry
 from worker.log import get_logger
 from worker.operation import Step
 from worker.operations import OPERATIONS
-from worker.runs import Run, State, advance_run, load_run, settle_run, touch_run
+from worker.runs import Claim, Run, State, advance_run, load_run, settle_run, touch_runs
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 
@@ -65,7 +65,7 @@ def execute(
                 run = load_run(connection, run_id)
                 if run is None or run.attempt != attempt or run.state != "running":
                     return Ending(None)
-                with _pulse(connection, run):
+                with pulse(connection, [run]):
                     return _go_on(connection, settings, run, until, noted)
         except (Retry, Conflict) as error:
             log.warning("run has to wait", run=run_id, why=str(error), seconds=backoff.next_s)
@@ -134,16 +134,21 @@ def _steps(settings: Settings, run: Run) -> Iterator[Iterator[Step]]:
 
 
 @contextmanager
-def _pulse(connection: Connection, run: Run) -> Iterator[None]:
-    """Give signs of life while a step takes its time. Whatever is in their way, the next step will meet it too."""
+def pulse(connection: Connection, runs: Sequence[Run | Claim]) -> Iterator[None]:
+    """Give signs of life while a step takes its time. Whatever is in their way, the next step will meet it too.
+
+    Args:
+        connection: another one than the step's own, which is busy.
+        runs: that the step is for.
+    """
     over = threading.Event()
 
     def beat() -> None:
         with suppress(AnalyticsError):
             while not over.wait(PULSE_S):
-                touch_run(connection, run.id, run.attempt)
+                touch_runs(connection, runs)
 
-    thread = threading.Thread(target=beat, name=f"pulse of run {run.id}", daemon=True)
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
     thread.start()
     try:
         yield

@@ -1,6 +1,6 @@
 """Outcomes: requests, orders and reviews of a specialist and date, counted from the view `analytics.outcome`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -41,30 +41,34 @@ def refresh_outcomes(connection: Connection, day: date, time_zone: str) -> int:
         Conflict: a specialist was deleted in this very moment; the next time goes well.
         Retry: the server is away.
     """
-    return _assign(connection, {"first": day, "last": day, "time_zone": time_zone, "specialist": None})
+    return _assign(connection, {"first": day, "last": day, "time_zone": time_zone, "specialists": None})
 
 
-def refresh_outcomes_of(connection: Connection, specialist: str, first: date, last: date, time_zone: str) -> int:
-    """Assign the outcomes of one specialist; while all are right, which is nearly always, nobody waits for anybody.
+def refresh_outcomes_of(
+    connection: Connection, specialists: Sequence[str], first: date, last: date, time_zone: str
+) -> dict[str, int]:
+    """Assign the outcomes of some specialists; while all are right, which is nearly always, nobody waits for anybody.
 
     Args:
         connection: in autocommit mode.
-        specialist: whose.
+        specialists: whose.
         first: a date in `time_zone`.
         last: the last one, too.
         time_zone: IANA name; its midnight divides the days.
 
     Returns:
-        How many daily rows changed.
+        How many daily rows were wrong, of those specialists who had any.
 
     Raises:
         Stop, Conflict, Retry: see `refresh_outcomes`.
     """
-    which = {"first": first, "last": last, "time_zone": time_zone, "specialist": specialist}
-    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
-        if not cursor.execute(query("count_wrong_outcomes"), which).fetchone():
-            return 0
-    return _assign(connection, which)
+    which = {"first": first, "last": last, "time_zone": time_zone}
+    with postgres_errors():
+        rows = connection.execute(query("list_wrong_outcomes"), {**which, "specialists": specialists}).fetchall()
+    wrong: dict[str, int] = dict(rows)
+    if wrong:
+        _assign(connection, {**which, "specialists": list(wrong)})
+    return wrong
 
 
 def _assign(connection: Connection, which: dict[str, Any]) -> int:

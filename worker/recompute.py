@@ -101,14 +101,23 @@ def put_right(connection: Connection, day: date, time_zone: str) -> Recomputed:
     return _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": None, "recorded": True})
 
 
-def list_wrong_dates(connection: Connection, specialist: str, first: date, last: date, time_zone: str) -> list[date]:
-    """The dates on which one specialist's views are not what the formula says; locks nothing.
+class WrongDate(NamedTuple):
+    """A date on which a specialist's views are not what the formula says."""
+
+    specialist_id: str
+    date: date
+
+
+def list_wrong_dates(
+    connection: Connection, specialists: Sequence[str], first: date, last: date, time_zone: str
+) -> list[WrongDate]:
+    """Where the views of some specialists are not what the formula says, by date; locks nothing.
 
     Raises:
         Retry: the server is away.
     """
-    which = {"specialist": specialist, "first": first, "last": last, "time_zone": time_zone}
-    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
+    which = {"specialists": specialists, "first": first, "last": last, "time_zone": time_zone}
+    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=class_row(WrongDate)) as cursor:
         connection.execute(query("prepare_recompute"))
         return cursor.execute(query("list_wrong_dates"), which).fetchall()
 

@@ -52,10 +52,11 @@ def refresh_steps(settings: Settings, _run: int, arguments: RefreshArguments, cu
 
     with connect_postgres(settings, "refresh") as connection:
         if not done:
-            outcome_rows = refresh_outcomes_of(connection, specialist, arguments.first, last, zone)
+            wrong = refresh_outcomes_of(connection, [specialist], arguments.first, last, zone)
+            outcome_rows = wrong.get(specialist, 0)
         first = arguments.first + timedelta(days=done)
         began = time.monotonic()
-        for day in list_wrong_dates(connection, specialist, first, last, zone):
+        for _, day in list_wrong_dates(connection, [specialist], first, last, zone):
             rows += recompute_day(connection, day, zone, specialist).rows
             done = (day - arguments.first).days + 1
             if done < total and time.monotonic() > began + STEP_S:

@@ -80,6 +80,7 @@ def take_requests(
     operation: Operation,
     accepted: Sequence[Arguments],
     refused: Sequence[Refused],
+    entries: int,
 ) -> list[int]:
     """Make requests runs, bury those that are none, and move the position: all of it, or nothing.
 
@@ -89,8 +90,9 @@ def take_requests(
         stored: the position as it was loaded.
         last_id: of the last entry among them.
         operation: what was asked for.
-        accepted: with which arguments.
+        accepted: with which arguments, each once.
         refused: what nobody can do.
+        entries: how many they all are.
 
     Returns:
         Numbers of the runs that were begun. Who asks for what is being done already has no new one.
@@ -107,11 +109,11 @@ def take_requests(
                 "last_id": str(last_id),
                 "kind": operation.kind,
                 "operator": OPERATOR,
-                "arguments": [Jsonb(each.model_dump(mode="json")) for each in dict.fromkeys(accepted)],
+                "arguments": [Jsonb(each.model_dump(mode="json")) for each in accepted],
                 "dead_entry_id": [each.entry_id for each in refused],
                 "dead_reason": [each.reason.value for each in refused],
                 "dead_fields": [as_json(each.fields) for each in refused],
-                "entries": len(accepted) + len(refused),
+                "entries": entries,
             },
         ).fetchone()
     if begun is None:

@@ -36,6 +36,11 @@ class Request(NamedTuple):
     first: date
     last: date
 
+    @property
+    def what(self) -> tuple[str, date, date]:
+        """What is asked for, whatever entry asks."""
+        return self[1:]
+
 
 class Refused(NamedTuple):
     """A request that nobody can do, with everything that is needed to look at it and to send it again."""

@@ -4,6 +4,7 @@ Its way: queued ─ claim ─► running ─ advance … ─ settle ─► done,
 it as queued, and one that is lost is revived as queued; every claim and every revival is another attempt.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -140,12 +141,21 @@ class Claim(NamedTuple):
 
     id: int
     attempt: int
+    arguments: JsonObject
 
 
-def claim_next_run(connection: Connection, kind: str) -> Claim | None:
-    """Take on the oldest queued run of a kind; None if none waits."""
+def claim_waiting_runs(connection: Connection, kind: str, *, differ_in: str, limit: int) -> list[Claim]:
+    """Take on the oldest queued run of a kind, and those after it that do the same but for one argument.
+
+    Args:
+        connection: in autocommit mode.
+        kind: of operation.
+        differ_in: the name of that argument.
+        limit: most runs.
+    """
+    which = {"kind": kind, "differ_in": differ_in, "limit": limit}
     with postgres_errors(), connection.cursor(row_factory=class_row(Claim)) as cursor:
-        return cursor.execute(query("claim_next_run"), {"kind": kind}).fetchone()
+        return sorted(cursor.execute(query("claim_waiting_runs"), which))
 
 
 def find_waiting_run(connection: Connection, kind: str) -> Claim | None:
@@ -154,10 +164,27 @@ def find_waiting_run(connection: Connection, kind: str) -> Claim | None:
         return cursor.execute(query("find_waiting_run"), {"kind": kind}).fetchone()
 
 
-def touch_run(connection: Connection, run_id: int, attempt: int) -> None:
-    """Give a sign of life."""
+def touch_runs(connection: Connection, runs: Sequence[Run | Claim]) -> None:
+    """Give a sign of life of each."""
     with postgres_errors():
-        connection.execute(query("touch_run"), {"id": run_id, "attempt": attempt})
+        connection.execute(query("touch_runs"), _fences(runs))
+
+
+def finish_runs(connection: Connection, runs: Sequence[Run | Claim], results: Sequence[JsonObject], total: int) -> None:
+    """End runs that are done, each in one step: those that are still ours.
+
+    Args:
+        connection: in autocommit mode.
+        runs: as they were claimed.
+        results: what came of each.
+        total: what each has done, in the operation's unit.
+    """
+    with postgres_errors():
+        connection.execute(query("finish_runs"), {**_fences(runs), "results": list(map(Json, results)), "total": total})
+
+
+def _fences(runs: Sequence[Run | Claim]) -> dict[str, list[int]]:
+    return {"ids": [run.id for run in runs], "attempts": [run.attempt for run in runs]}
 
 
 def advance_run(connection: Connection, run_id: int, attempt: int, step: Step) -> bool | None:

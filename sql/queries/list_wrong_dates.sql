@@ -1,4 +1,4 @@
--- The dates on which a specialist's views are not what the formula says. Locks nothing.
-SELECT date
-FROM analytics.wrong_rows_between(%(first)s, %(last)s, %(time_zone)s, %(specialist)s)
-ORDER BY date
+-- The dates on which views of specialists are not what the formula says. Locks nothing.
+SELECT specialist_id, date
+FROM analytics.wrong_rows_between(%(first)s, %(last)s, %(time_zone)s, %(specialists)s)
+ORDER BY date, specialist_id COLLATE "C"

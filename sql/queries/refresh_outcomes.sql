@@ -1,10 +1,10 @@
--- Assign the outcomes of dates, of everybody or of one specialist, and the rates that follow from them: only to rows that are
+-- Assign the outcomes of dates, of everybody or of some specialists, and the rates that follow from them: only to rows that are
 -- otherwise, so that a minute without outcomes writes nothing.
 --
 -- Locks: the daily rows that change, in ("specialistId", date) order. Wants lock_outcome_refresh before it in the same
 -- transaction.
 WITH wrong AS MATERIALIZED (
-    SELECT * FROM analytics.wrong_outcomes(%(first)s, %(last)s, %(time_zone)s, %(specialist)s)
+    SELECT * FROM analytics.wrong_outcomes(%(first)s, %(last)s, %(time_zone)s, %(specialists)s)
 ),
 assigned AS (
     INSERT INTO "SpecialistAnalyticsDaily" AS daily

@@ -321,7 +321,7 @@ def test_an_index_on_the_time_is_used(site: Connection, type: str) -> None:
         site.execute(f'ALTER TABLE "{table}" ALTER "createdAt" TYPE {type}'.encode())
         site.execute(f'CREATE INDEX ON "{table}" ("createdAt")'.encode())
     migrate(site, migrations())
-    plan = plan_of_outcomes(site, specialist="NULL")
+    plan = plan_of_outcomes(site, specialists="NULL::text[]")
     assert len(re.findall(r"Index Cond: ..\"createdAt\" >= .* AND .\"createdAt\" < ", plan)) == 3, plan
 
 
@@ -330,11 +330,11 @@ def test_an_index_on_the_specialist_is_used(site: Connection) -> None:
     for table in ("ConsultationRequest", "Order", "Review"):
         column = "specialistId" if table == "Review" else "specialistProfileId"
         site.execute(f'CREATE INDEX ON "{table}" ("{column}")'.encode())
-    plan = plan_of_outcomes(site, specialist="'anna'")
-    assert len(re.findall(r"Index Cond: .\"specialist\w+\" = 'anna'", plan)) == 3, plan
+    plan = plan_of_outcomes(site, specialists="ARRAY['anna']")
+    assert len(re.findall(r"Index Cond: .\"specialist\w+\" = ANY \('{anna}'", plan)) == 3, plan
 
 
-def plan_of_outcomes(site: Connection, specialist: str) -> str:
+def plan_of_outcomes(site: Connection, specialists: str) -> str:
     """How PostgreSQL executes the one statement of `analytics.outcomes_between`, which is a black box to EXPLAIN."""
     [body] = (
         site.execute("SELECT prosrc FROM pg_proc WHERE oid = 'analytics.outcomes_between'::regproc").fetchone() or ()
@@ -344,7 +344,7 @@ def plan_of_outcomes(site: Connection, specialist: str) -> str:
         "first": "date '2026-11-10'",
         "last": "date '2026-11-10'",
         "time_zone": "'Europe/Berlin'",
-        "of_specialist": specialist,
+        "of_specialists": specialists,
     }.items():
         asked = re.sub(rf"\b{name}\b", value, asked)
     site.execute("SET TimeZone = 'UTC'; SET enable_seqscan = off")
@@ -358,7 +358,7 @@ def test_nothing_of_the_site_is_locked(site: Connection, database: str, worker: 
     add_outcomes(site, "Order", "boris", NOON)
     with worker.transaction(), psycopg.connect(database, autocommit=True) as other:
         worker.execute(query("lock_outcome_refresh"))
-        which = {"first": DAY, "last": DAY, "time_zone": "UTC", "specialist": None}
+        which = {"first": DAY, "last": DAY, "time_zone": "UTC", "specialists": None}
         worker.execute(query("refresh_outcomes"), which)
         other.execute("SET lock_timeout = '1s'")
         for table in ("ConsultationRequest", "Order", "Review"):

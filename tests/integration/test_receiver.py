@@ -155,7 +155,7 @@ def test_of_two_receivers_one_takes_them(settings: Settings, connection: Connect
         first.look()
         do_all(connection, client)
         with pytest.raises(Conflict):
-            second._take(page.entries)
+            second._take(page.entries, 1)
         assert books(connection) == (1, 1, 0)
         second._position = None
         ask(client, "c001")
@@ -256,21 +256,35 @@ def test_an_old_redis_came_back(receiver: Receiver, connection: Connection, clie
 def test_a_flood_waits_in_the_stream(
     receiver: Receiver, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only so many refreshes are open at once, with few jobs; the others wait in the stream, and none is forgotten."""
+    """Only so many refreshes are open at once, with one job; the others wait in the stream, and none is forgotten."""
     monkeypatch.setattr(receiving, "FULL_S", 0.0)
+    monkeypatch.setattr(receiving, "MOST_OPEN", 30)
     for specialist in SPECIALISTS:
         ask(client, specialist)
     receiver.look()
     receiver.look()
     assert len(runs(connection)) == 30
     assert client.xlen(REQUESTS) == 170
-    assert len(queued_runs(client)) == 3
+    assert len(queued_runs(client)) == 1
     do_all(connection, client)
     assert len(runs(connection, "done")) == 30
     while client.xlen(REQUESTS):
         receiver.look()
         do_all(connection, client)
     assert len(runs(connection, "done")) == 200
+
+
+def test_equal_requests_need_no_room(
+    receiver: Receiver, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many ask for the same, they are taken on at once where there is room for one; different ones are not."""
+    monkeypatch.setattr(receiving, "MOST_OPEN", 2)
+    for specialist in ("anna", "c001", "anna", "c001", "anna", "c002", "anna"):
+        ask(client, specialist)
+    receiver.look()
+    assert [specialist for _, specialist in runs(connection)] == ["anna", "c001"]
+    assert books(connection) == (5, 2, 0)
+    assert client.xlen(REQUESTS) == 2
 
 
 def test_another_day_begins(

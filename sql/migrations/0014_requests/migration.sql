@@ -1,4 +1,4 @@
--- Requests of the web tier: how far their stream has been read, the rows of one specialist, and the end of old refreshes.
+-- Requests of the web tier: how far their stream has been read, the rows of some specialists, and the end of old refreshes.
 -- Locks nothing that was there before.
 
 -- How far the stream of requests has been read, and its books. Whoever takes requests on moves it first, by compare-and-set,
@@ -12,12 +12,12 @@ CREATE TABLE analytics.request_position (
     taken_at      timestamptz                          -- when the last one was taken on; NULL: never
 ) WITH (fillfactor = 50);
 
--- The outcomes of dates, of everybody or of one specialist. As with views, local_date alone decides which date they have; the
+-- The outcomes of dates, of everybody or of some specialists. As with views, local_date alone decides which date they have; the
 -- UTC days are there for an index on the time, which only compared as it is stored can be used. It may be a timestamp in UTC,
 -- as Prisma stores it, or one with time zone: with this function's own TimeZone PostgreSQL compares both with a moment,
 -- rightly and by an index. Each call is planned for what it asks, so that an index on the specialist is used, too.
 -- A text that is not looked into now, so that the view may be made later, dropped, and made otherwise.
-CREATE FUNCTION analytics.outcomes_between(first date, last date, time_zone text, of_specialist text)
+CREATE FUNCTION analytics.outcomes_between(first date, last date, time_zone text, of_specialists text[])
     RETURNS TABLE (date date, specialist_id text, consultation_requests integer, orders integer, reviews integer)
     LANGUAGE plpgsql STABLE SET "TimeZone" = 'UTC' SET jit = off SET plan_cache_mode = force_custom_plan AS $outcomes$
 #variable_conflict use_column
@@ -31,7 +31,7 @@ BEGIN
     WHERE occurred_at >= analytics.first_utc_day(first, time_zone)::timestamptz
       AND occurred_at < (analytics.last_utc_day(last, time_zone) + 1)::timestamptz
       AND analytics.local_date(occurred_at, time_zone) BETWEEN first AND last
-      AND (of_specialist IS NULL OR specialist_id = of_specialist)
+      AND (of_specialists IS NULL OR specialist_id = ANY (of_specialists))
     GROUP BY 1, 2;
 END
 $outcomes$;
@@ -46,7 +46,7 @@ $outcomes$;
 
 -- The daily rows whose outcomes, or the rates that follow from them, are not what they should be, and what they should be.
 -- What vanished should be 0; a date without views gets its row; who is no specialist gets none.
-CREATE FUNCTION analytics.wrong_outcomes(first date, last date, time_zone text, of_specialist text)
+CREATE FUNCTION analytics.wrong_outcomes(first date, last date, time_zone text, of_specialists text[])
     RETURNS TABLE (specialist_id text, date date, consultation_requests integer, orders integer, reviews integer)
     LANGUAGE sql STABLE AS $wrong_outcomes$
     SELECT specialist_id, date, requests, orders, reviews
@@ -58,13 +58,13 @@ CREATE FUNCTION analytics.wrong_outcomes(first date, last date, time_zone text, 
                coalesce(outcomes.orders, 0) AS orders,
                coalesce(outcomes.reviews, 0) AS reviews,
                contact_views, has_requests, has_orders, has_reviews, has_to_request, has_to_order
-        FROM analytics.outcomes_between(first, last, time_zone, of_specialist) AS outcomes
+        FROM analytics.outcomes_between(first, last, time_zone, of_specialists) AS outcomes
         FULL JOIN (
             SELECT "specialistId", "date" AS of_date, "contactViews" AS contact_views,
                    "consultationRequests" AS has_requests, "orders" AS has_orders, "reviews" AS has_reviews,
                    "conversionRateContactToRequest" AS has_to_request, "conversionRateRequestToOrder" AS has_to_order
             FROM "SpecialistAnalyticsDaily"
-            WHERE "date" BETWEEN first AND last AND (of_specialist IS NULL OR "specialistId" = of_specialist)
+            WHERE "date" BETWEEN first AND last AND (of_specialists IS NULL OR "specialistId" = ANY (of_specialists))
         ) AS daily ON "specialistId" = outcomes.specialist_id AND of_date = outcomes.date
     ) AS pair
     WHERE CASE
@@ -108,7 +108,7 @@ CREATE FUNCTION analytics.views_between(first date, last date, time_zone text)
 $views_between$;
 
 -- The daily rows that are not what the formula says, as analytics.wrong_rows finds those of one date.
-CREATE FUNCTION analytics.wrong_rows_between(first date, last date, time_zone text, of_specialist text)
+CREATE FUNCTION analytics.wrong_rows_between(first date, last date, time_zone text, of_specialists text[])
     RETURNS TABLE (specialist_id text, date date,
                    has_profile_views integer, profile_views integer,
                    has_contact_views integer, contact_views integer,
@@ -126,10 +126,10 @@ CREATE FUNCTION analytics.wrong_rows_between(first date, last date, time_zone te
                "consultationRequests" AS requests, "orders" AS orders, "conversionRateProfileToContact" AS to_contact,
                "conversionRateContactToRequest" AS to_request, "conversionRateRequestToOrder" AS to_order
         FROM (SELECT * FROM analytics.views_between(first, last, time_zone)
-              WHERE of_specialist IS NULL OR specialist_id = of_specialist) AS views
+              WHERE of_specialists IS NULL OR specialist_id = ANY (of_specialists)) AS views
         FULL JOIN (SELECT * FROM "SpecialistAnalyticsDaily"
                    WHERE "date" BETWEEN first AND last
-                     AND (of_specialist IS NULL OR "specialistId" = of_specialist)) AS daily
+                     AND (of_specialists IS NULL OR "specialistId" = ANY (of_specialists))) AS daily
             ON "specialistId" = specialist_id AND daily."date" = views.date
     ) AS pair
     WHERE CASE
@@ -164,7 +164,9 @@ CREATE OR REPLACE FUNCTION analytics.wrong_rows(of_date date, time_zone text, of
                    has_sources jsonb, sources jsonb)
     LANGUAGE sql STABLE PARALLEL SAFE AS $wrong_rows$
     SELECT specialist_id, has_profile_views, profile_views, has_contact_views, contact_views, has_sources, sources
-    FROM analytics.wrong_rows_between(of_date, of_date, time_zone, of_specialist)
+    FROM analytics.wrong_rows_between(
+        of_date, of_date, time_zone, CASE WHEN of_specialist IS NOT NULL THEN ARRAY[of_specialist] END
+    )
 $wrong_rows$;
 
 -- Forget refreshes that have ended: the web tier asks for one whenever somebody looks at a page. Those that went well go
