@@ -1,6 +1,7 @@
 """Past events out of a file count as if they had come through the stream, once, whatever happens to the run."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
@@ -218,11 +219,15 @@ def test_the_breaker_looks_at_the_beginning_alone(settings: Settings, connection
 
 
 def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path, file: Path) -> None:
-    """A missing file, a folder, a relative path and standard input are refused in a line that says what to do."""
+    """A missing file, a folder, a pipe that nobody writes into, a relative path and standard input are refused at once,
+    in a line that says what to do."""
     with pytest.raises(Stop, match="No such file or directory; a run reads it on the worker's machine, and with --now"):
         next(steps(settings, file))
     with pytest.raises(Stop, match="cannot read"):
         next(steps(settings, tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Stop, match="no regular file"):
+        next(steps(settings, tmp_path / "pipe"))
     with pytest.raises(Stop, match="no absolute path"):
         BackfillEventsArguments(file="events.ndjson")
     with pytest.raises(Stop, match="standard input cannot be read on"):
