@@ -6,11 +6,11 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 import redis
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
 
 from worker.continuity import EntryId
 from worker.events import DAY_MS, Event, Reason, Rules, derived_id, parse
-from worker.original import Kept, from_json
+from worker.original import Kept, as_json, from_json
 from worker.producer import stream_of
 from worker.queries import query
 from worker.settings import Settings
@@ -168,13 +168,16 @@ def mark_counted(
         entries: all that were read. Another entry that had such an id before is not meant.
         operator: who had them read again.
     """
-    with postgres_errors(), connection.cursor(row_factory=class_row(Letter)) as cursor:
+    with postgres_errors(), connection.cursor(row_factory=scalar_row) as cursor:
         of_entries = {"stream": stream, "entry_ids": list(accepted)}
-        letters = cursor.execute(query("list_dead_letters_of_entries"), of_entries).fetchall()
-    if not letters:
+        buried = set(cursor.execute(query("find_buried_entries"), of_entries))
+    if not buried:
         return
-    fields_of = dict(entries)
-    counted = [letter for letter in letters if from_json(letter.fields) == list(fields_of[letter.entry_id.encode()])]
+    asked = [(entry_id.decode(), as_json(fields)) for entry_id, fields in entries if entry_id.decode() in buried]
+    entry_ids, fields_of = zip(*asked, strict=True)
+    with postgres_errors(), connection.cursor(row_factory=class_row(Letter)) as cursor:
+        of_entries = {"stream": stream, "entry_ids": list(entry_ids), "fields": list(fields_of)}
+        counted = cursor.execute(query("list_dead_letters_of_entries"), of_entries).fetchall()
     if counted:
         _settle(connection, counted, "requeued", operator, [(stream, letter.entry_id) for letter in counted])
 

@@ -30,6 +30,7 @@ from worker.events import keyed_hash
 from worker.execute import execute
 from worker.operation import Step
 from worker.recompute import diff_day
+from worker.replay import ReplayArguments, forecast, replay_steps, survey
 from worker.runs import claim_run, load_run, open_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -231,6 +232,26 @@ def test_a_letter_without_its_visitor_is_the_same_event(
     assert daily(connection) == {("newcomer", TODAY): (2, 0)}
     actions = connection.execute("SELECT action, operator FROM analytics.dead_letter_action ORDER BY id").fetchall()
     assert actions[0] == ("erased", "tester")
+
+
+def test_a_replay_knows_letters_that_lost_their_visitor(
+    counting: Settings, owner: Settings, connection: Connection, client: redis.Redis
+) -> None:
+    """What a replay reads is the letter that it was before fields were erased: it is none that would be new, and is no
+    longer buried once its event counts."""
+    add(client, event("newcomer", visitorId=GHOST), event("nobody", visitorId=GHOST))
+    drain(counting)
+    assert forget(connection, owner) == {"dead_letter": 2}
+    wanted = ReplayArguments(first="0-1", last=f"{2**48}-0")
+    with connect_postgres(counting, "test") as worker:
+        held = survey(counting, worker, client, wanted)
+        found = forecast(counting, worker, client, wanted, held)
+    assert (found.new_letters, found.known_letters.total()) == (Counter(), 2)
+
+    add_specialists(connection, ["newcomer"])
+    list(replay_steps(counting, 7, wanted, {}))
+    states = connection.execute("SELECT state FROM analytics.dead_letter ORDER BY id").fetchall()
+    assert states == [("requeued",), ("buried",)]
 
 
 def test_letters_that_are_too_large(
