@@ -225,7 +225,9 @@ def _refuse_mostly_bad(settings: Settings, intake: Intake, path: Path, lines: Bi
     if bad.total() <= settings.breaker_share * seen:
         return
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in bad.most_common(3))
-    too_old = f" (ANALYTICS_LEDGER_DAYS is {settings.ledger_days})" if bad[Reason.TOO_OLD.value] else ""
+    sealed = intake.newest_sealed
+    why = f"ANALYTICS_LEDGER_DAYS is {settings.ledger_days}" + (f", days up to {sealed} are sealed" if sealed else "")
+    too_old = f" ({why})" if bad[Reason.TOO_OLD.value] else ""
     raise Stop(
         f"{bad.total():,} of the first {seen:,} lines of {path} cannot be counted: {reasons}{too_old}; nothing was"
         " counted, and --force goes on all the same"

@@ -179,7 +179,9 @@ def _outcomes(found: Explanation) -> Table | str:
 
 def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
     excluded = _excluded(found)
-    yield "excluded", ", ".join(f"{events:,} {reason}" for reason, events in excluded.items()) or "none"
+    sealed = any(part.origin == "sealed" for part in found.baseline)
+    kept = ", ".join(f"{events:,} {reason}" for reason, events in excluded.items())
+    yield "excluded", (f"{kept or 'nothing'}, and not known of what is sealed" if sealed else kept or "none")
     yield "repeats", _repeats(found)
     yield "visitors", _different(found.visitors)
     dead = ", ".join(

@@ -23,8 +23,8 @@ class Intake:
         self.lookup = lookup
         self.specialists: set[str] = set()
         self.partitions = store.list_partitions(lookup)
-        newest_sealed = store.load_newest_sealed_day(lookup)
-        self.first_open_day = (newest_sealed - EPOCH).days + 1 if newest_sealed else 0
+        self.newest_sealed = store.load_newest_sealed_day(lookup)
+        self.first_open_day = (self.newest_sealed - EPOCH).days + 1 if self.newest_sealed else 0
 
     @property
     def rules(self) -> Rules:

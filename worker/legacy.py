@@ -21,7 +21,7 @@ from psycopg.rows import class_row, dict_row
 from pydantic import BaseModel
 
 from worker.days import days_between
-from worker.legacy_keys import LEGACY_KEYS, Counter, Total, parse_key, parse_value, shown, source_of
+from worker.legacy_keys import LEGACY_KEYS, Counter, Total, parse_key, parse_value, printable, shown, source_of
 from worker.operation import Arguments, JsonObject, Operation, Problem, Step
 from worker.queries import query
 from worker.recompute import assign_views, lock_views
@@ -323,7 +323,7 @@ def add_up(result: dict[str, Any], counters: int, folded: Folded) -> None:
 def problems_of(day: date, folded: Folded) -> list[Problem]:
     """Those of one date, for people."""
     return [
-        Problem(reason, f"{specialist} {day}: {profile_views} profile views, {contact_views} contact views")
+        Problem(reason, f"{printable(specialist)} {day}: {profile_views} profile views, {contact_views} contact views")
         for reason, specialist, profile_views, contact_views in folded.problems
     ]
 
@@ -333,7 +333,9 @@ def _sum_up(connection: Connection, arguments: LegacyArguments, state: State) ->
     most = {"most": MOST_PROBLEMS}
     with postgres_errors():
         unknown = connection.execute(query("list_unknown_legacy_specialists"), arguments.model_dump() | most).fetchall()
-        problems = [Problem("unknown_specialist", f"{specialist}: {views} views") for specialist, views, _ in unknown]
+        problems = [
+            Problem("unknown_specialist", f"{printable(specialist)}: {views} views") for specialist, views, _ in unknown
+        ]
         state.result["unknown_specialists"] = unknown[0][2] if unknown else 0
         if not arguments.is_all:
             state.result["totals"] = "not compared: --from or --to leaves counters out"
@@ -343,6 +345,6 @@ def _sum_up(connection: Connection, arguments: LegacyArguments, state: State) ->
         state.result["totals"] = {total.pop("name"): total for total in totals}
         differences = connection.execute(query("list_legacy_differences"), {"most": MOST_DIFFERENCES}).fetchall()
     return problems + [
-        Problem("total_differs", f"{name} of {specialist}: {total} in all, {parts} by their parts")
+        Problem("total_differs", f"{name} of {printable(specialist)}: {total} in all, {parts} by their parts")
         for name, specialist, parts, total in differences
     ]

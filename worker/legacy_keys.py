@@ -104,5 +104,9 @@ def parse_value(key: bytes, value: bytes, what: Counter | Total) -> int | Proble
 
 def shown(key: bytes) -> str:
     """A key as a person can read it and PostgreSQL can keep it."""
-    text = key[:200].decode("utf-8", "backslashreplace")
+    return printable(key[:200].decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    """A text without the characters that a terminal obeys: anybody may have asked the site for any specialist."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.legacy import LegacyArguments, State, add_up, fold_day, noted_dates, problems_of, read_counters
-from worker.legacy_keys import Counter
+from worker.legacy_keys import Counter, printable
 from worker.operation import Problem
 from worker.queries import query
 from worker.settings import Settings
@@ -51,7 +51,7 @@ def run_dry_import(settings: Settings, arguments: LegacyArguments) -> int:
             views_of[counter.specialist_id] += views
         known = known_specialists(connection, views_of)
     unknown = [
-        Problem("unknown_specialist", f"{specialist}: {views} views")
+        Problem("unknown_specialist", f"{printable(specialist)}: {views} views")
         for specialist, views in views_of.most_common()
         if specialist not in known
     ]

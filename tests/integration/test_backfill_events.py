@@ -252,6 +252,16 @@ def test_a_day_that_is_sealed_meanwhile(settings: Settings, connection: Connecti
     assert not diff_day(connection, old_day, "UTC")
 
 
+def test_a_file_of_sealed_days(settings: Settings, connection: Connection, file: Path) -> None:
+    """Where everything is kept from now on, but was sealed before, the refusal says so: a setting would not help."""
+    old_day = TODAY - timedelta(days=5)
+    write(file, *(event(occurredAt=NOON - 5 * 86_400_000) for _ in range(3)))
+    last(steps(settings, file))
+    connection.execute("SELECT analytics.seal_oldest_day(3, 'UTC')")
+    with pytest.raises(Stop, match=rf"3 too_old \(ANALYTICS_LEDGER_DAYS is 0, days up to {old_day} are sealed\)"):
+        last(steps(settings_with(settings, ANALYTICS_LEDGER_DAYS="0"), file, run=2))
+
+
 def test_an_empty_file(settings: Settings, file: Path) -> None:
     """Nothing in it, nothing counted."""
     write(file)

@@ -457,6 +457,16 @@ def test_streams_of_another_number_of_shards(settings: Settings, connection: Con
     assert "nobody reads it" in run(settings, "trace", unread["eventId"])[1]
 
 
+def test_what_was_excluded_on_a_sealed_day(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Nobody says that there were none: single events are what it takes to know."""
+    old = TODAY - timedelta(days=5)
+    add(client, *(event(occurredAt=f"{old}T12:00:00Z", viewerId=viewer) for viewer in ("anna", None)))
+    drain(settings)
+    assert "1 self" in run(settings, "explain", "anna", str(old))[1]
+    connection.execute("SELECT analytics.seal_oldest_day(3, 'UTC')")
+    assert "nothing, and not known of what is sealed" in run(settings, "explain", "anna", str(old))[1]
+
+
 def test_events_of_a_sealed_day(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """Of an event whose day is sealed nobody can know any more, and that is said instead of that it never came."""
     old = TODAY - timedelta(days=60)

@@ -175,6 +175,19 @@ def test_what_is_bad_is_listed_and_stops_nothing(
     assert daily(connection) == {("anna", OLD): (5, 0)}
 
 
+def test_no_specialist_s_name_reaches_a_terminal_as_it_is(
+    settings: Settings, client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asked the site for a specialist called by control characters cannot colour an operator's terminal."""
+    client.mset({key("\x1b[31m"): 3, key("\x1b[31m", source="search"): 2_000_000_000, "profile:views:\x1b[31m": 9})
+    listed = problems(settings)
+    assert listed and all(subject.isprintable() for _, subject in listed)
+    assert ("unknown_specialist", r"\x1b[31m: 3 views") in listed
+    run_dry_import(settings, LegacyArguments())
+    told = capsys.readouterr().out
+    assert "unknown_specialist" in told and "\x1b" not in told
+
+
 def test_an_unknown_specialist_is_imported_once_there_is_a_profile(
     settings: Settings, client: redis.Redis, connection: Connection
 ) -> None:
