@@ -110,7 +110,7 @@ def _walk(
             on_step(step)
             if stop:
                 return "stopped"
-            if until():
+            if step.done != step.total and until():  # what is done needs no other turn to hear it
                 return "queued"
     return "done"
 

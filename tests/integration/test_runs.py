@@ -130,6 +130,13 @@ def test_it_gives_way_and_goes_on(settings: Settings, connection: Connection, co
     assert (counting.begun, now(connection, run).result) == ([1, 2, 3], {"sum": 6})
 
 
+def test_the_last_step_ends_it(settings: Settings, connection: Connection, counting: Counting) -> None:
+    """A run whose last step is done has ended, also if its slice is over at that moment: it waits for no other turn."""
+    run = begin(connection)
+    assert go(settings, connection, run, after(3)) == "done"
+    assert (now(connection, run).attempt, counting.closed) == (1, 1)
+
+
 def test_who_lost_the_fence_ends(settings: Settings, connection: Connection, counting: Counting) -> None:
     """An execution that was taken for dead writes nothing any more, and ends in silence after its step."""
     run = begin(connection)
