@@ -347,13 +347,15 @@ def backfill_legacy_counters(
 
 @runs.command("list")
 def list_runs(
+    *,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="The refreshes that pages ask for, too.")] = False,
     json: Json = False,
 ) -> None:
     """List the last runs, the newest first."""
     from worker.run_view import run_list
 
-    raise typer.Exit(run_list(_settings(), limit=limit, as_json=json))
+    raise typer.Exit(run_list(_settings(), limit=limit, everything=everything, as_json=json))
 
 
 @runs.command("show")

@@ -20,6 +20,7 @@ from worker.errors import AnalyticsError, Retry, Stop
 from worker.execute import execute
 from worker.operation import Arguments, Operation
 from worker.operations import OPERATIONS
+from worker.refresh import REFRESH
 from worker.runs import (
     SILENT_S,
     Run,
@@ -170,10 +171,10 @@ def _told_why_it_waits(settings: Settings, run: Run) -> bool:
     return why is not None
 
 
-def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
-    """Print the last runs, the newest first."""
+def run_list(settings: Settings, *, limit: int, everything: bool, as_json: bool) -> int:
+    """Print the last runs, the newest first; refreshes, which pages ask for all the time, only with `everything`."""
     with connect_postgres(settings, "runs") as connection:
-        runs = list_runs(connection, limit)
+        runs = list_runs(connection, limit, but_kind=None if everything else REFRESH.kind)
     if as_json:
         print(json.dumps([document(run) for run in runs], default=str, indent=2, ensure_ascii=False))
         return 0
@@ -191,7 +192,8 @@ def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
             _utc(run.created_at),
             took(run),
         )
-    _console().print(table if runs else "there was no run yet")
+    nothing = "there was no run yet" if everything else "there was no run yet, refreshes apart: --all shows them too"
+    _console().print(table if runs else nothing)
     return 0
 
 

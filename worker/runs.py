@@ -108,9 +108,16 @@ def load_run(connection: Connection, run_id: int) -> Run | None:
     return runs[0] if runs else None
 
 
-def list_runs(connection: Connection, limit: int, *, run_id: int | None = None, only_open: bool = False) -> list[Run]:
-    """The newest runs, the newest first."""
-    parameters = {"id": run_id, "only_open": only_open, "limit": limit}
+def list_runs(
+    connection: Connection,
+    limit: int,
+    *,
+    run_id: int | None = None,
+    only_open: bool = False,
+    but_kind: str | None = None,
+) -> list[Run]:
+    """The newest runs, the newest first; those of one kind can be left out."""
+    parameters = {"id": run_id, "only_open": only_open, "but_kind": but_kind, "limit": limit}
     with postgres_errors(), connection.cursor(row_factory=class_row(Run)) as cursor:
         return cursor.execute(query("list_runs"), parameters).fetchall()
 

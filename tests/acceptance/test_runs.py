@@ -26,7 +26,8 @@ from tests.support import (
     start_worker,
     wait_until,
 )
-from worker.runs import Run, load_run
+from worker.refresh import REFRESH, RefreshArguments
+from worker.runs import Run, load_run, open_run
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -298,6 +299,16 @@ def test_a_failure_is_told(settings: Settings, connection: Connection) -> None:
             assert f"run {number} failed (0 days)" in errors and "analytics.outcome" in errors
     _, output, _ = run_worker(settings, "runs", "2")
     assert "2, failed" in output and "analytics.outcome" in output
+
+
+def test_refreshes_are_left_out(settings: Settings, connection: Connection) -> None:
+    """What pages ask for all the time does not hide what people asked for, and is listed on demand."""
+    open_run(connection, REFRESH, RefreshArguments(specialist="anna", first=FIRST, last=FIRST), "a page")
+    code, output, errors = run_worker(settings, "runs")
+    assert (code, output, errors) == (0, "there was no run yet, refreshes apart: --all shows them too\n", "")
+    assert "specialist anna" in run_worker(settings, "runs", "--all")[1]
+    run_worker(settings, "recompute", *SHORT, "--now")
+    assert [run["kind"] for run in json.loads(run_worker(settings, "runs", "--json")[1])] == ["recompute"]
 
 
 def test_on_a_terminal(settings: Settings) -> None:
