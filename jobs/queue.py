@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from rq import Queue
 from rq.exceptions import DequeueTimeout, DuplicateJobError, NoSuchJobError, TimeoutFormatError
 from rq.intermediate_queue import IntermediateQueue
-from rq.job import Job
+from rq.job import Job, Retry
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
 
@@ -180,7 +180,8 @@ def drop_unreadable(connection: Redis, key: str, readable: re.Pattern[bytes]) ->
 def enqueue_tick(
     connection: Redis, name: str, function: str, tick: datetime, *, keep: int, args: Sequence[object] = ()
 ) -> bool:
-    """Put in the job of one tick of the clock, once, however many schedulers try.
+    """Put in the job of one tick of the clock, once, however many schedulers try. If its process dies it is done once
+    more, for a nightly job would else wait for the next night.
 
     Args:
         connection: to Redis.
@@ -199,6 +200,7 @@ def enqueue_tick(
             args=tuple(args),
             job_id=f"{name}-{tick.astimezone(UTC).strftime(TICK)}",
             unique=True,
+            retry=Retry(1),
             timeout=JOB_SECONDS,
             ttl=keep,
             result_ttl=keep,

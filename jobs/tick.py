@@ -34,25 +34,22 @@ def scheduled(job: Callable[[], Result]) -> Callable[[], Result]:
 
     @functools.wraps(job)
     def run() -> Result:
-        tick, settings, started_at = tick_of(_job_id()), load_settings(), datetime.now(UTC)
-        if tick is None:  # not of the clock: a person or a test called it
+        me, settings, started_at = get_current_job(), load_settings(), datetime.now(UTC)
+        tick = tick_of(me.id) if me else None
+        if me is None or tick is None:  # not of the clock: a person or a test called it
             return job()
         _note(settings, lambda connection: note_begin(connection, tick.name, started_at))
         try:
             result = _patiently(job)
         except Exception as error:
             why = _in_one_line(error)
+            me.retries_left = None  # that is for a process that died: this was tried for long enough
             _note(settings, lambda connection: note_end(connection, tick, started_at, None, why))
             raise
         _note(settings, lambda connection: note_end(connection, tick, started_at, result, None))
         return result
 
     return run
-
-
-def _job_id() -> str:
-    job = get_current_job()
-    return job.id if job else ""
 
 
 def _patiently(job: Callable[[], Result]) -> Result:

@@ -4,16 +4,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psutil
 import psycopg
 import pytest
 import redis
 
 from jobs import tick as tick_module
 from jobs.outcomes import open_days
-from jobs.queue import enqueue_tick, tick_of
+from jobs.queue import TICK, AnalyticsJob, enqueue_tick, tick_of
 from tests.counting import drain
 from tests.support import ended, environment, run_worker, settings_with, start_worker, wait_until
 from worker.alerts import Tally, judge
@@ -70,7 +72,7 @@ def test_an_id_tells_its_tick() -> None:
 
 
 def test_how_a_job_ended_is_kept(settings: Settings, connection: Connection, client: redis.Redis) -> None:
-    """What a job returned is kept, and why it failed, until it ends well again: so long there is an alert."""
+    """What a job returned is kept, and why it failed, until a later one ends well: so long there is an alert."""
 
     def alert() -> str | None:
         with Observer(settings, "test") as observer:
@@ -92,6 +94,8 @@ def test_how_a_job_ended_is_kept(settings: Settings, connection: Connection, cli
         migrate(connection, migrations())
         again = let_run(connection, client, NOON + 2 * MINUTE)
         assert (again.result, again.error) == (NOTHING_TO_DO, None)
+        job = AnalyticsJob.fetch(f"outcomes-{(NOON + MINUTE).strftime(TICK)}", client)
+        assert job.retries_left == 1, "what had failed was done again, as if its process had died"
         assert alert() is None
     assert again.begun_at == again.started_at and again.ended_at is not None and again.begun_at < again.ended_at
 
@@ -114,13 +118,38 @@ def test_a_short_outage_is_no_failure(settings: Settings, connection: Connection
     assert row is not None and (row.result, row.error) == (NOTHING_TO_DO, None)
 
 
+@pytest.mark.parametrize("who", ["the horse", "both"])
+def test_a_process_that_dies(settings: Settings, connection: Connection, client: redis.Redis, who: str) -> None:
+    """A job whose process is killed, alone or with its worker, is done again at once, and not the next night."""
+    waiting = """SELECT FROM pg_stat_activity WHERE application_name = 'analytics outcomes' AND wait_event_type = 'Lock'
+                 AND datname = current_database()"""
+    with psycopg.connect(connection.info.dsn, password=connection.info.password) as other:
+        other.execute("SELECT FROM analytics.outcome_refresh FOR UPDATE")
+        enqueue_tick(client, "outcomes", "jobs.outcomes.open_days", NOON, keep=60)
+        process = start_worker(settings, "work", "ops")
+        try:
+            wait_until(lambda: connection.execute(waiting.encode()).fetchone() is not None, "the job is in its middle")
+            [horse] = psutil.Process(process.pid).children()
+            if who == "both":
+                process.kill()
+            horse.kill()
+        finally:
+            process.terminate()
+            ended(process)
+    with working(settings, "work", "ops"):
+        wait_until(lambda: (row := ran(connection)) is not None and row.tick == NOON, "the job is done again", 60)
+    row = ran(connection)
+    assert row is not None and (row.result, row.error) == (NOTHING_TO_DO, None)
+
+
 def test_without_postgresql(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """While PostgreSQL is away a job ends as it would if nothing had to be written down, well or not."""
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     monkeypatch.setattr(tick_module, "PATIENCE_S", 0.3)
-    monkeypatch.setattr(tick_module, "_job_id", lambda: "outcomes-20261122T120000Z")
+    job = SimpleNamespace(id="outcomes-20261122T120000Z", retries_left=1)
+    monkeypatch.setattr(tick_module, "get_current_job", lambda: job)
     with pytest.raises(Retry, match="PostgreSQL at"):
         open_days()
     monkeypatch.setattr("jobs.outcomes.refresh_open_days", lambda _settings: {"rows": 7})
