@@ -17,6 +17,19 @@ from worker.store import Connection, connect_postgres, postgres_errors
 log = get_logger(__name__)
 
 
+class WrongOutcomes(NamedTuple):
+    """A daily row whose outcomes are not what the site's tables have."""
+
+    specialist_id: str
+    has_requests: int | None
+    """None: there is no row."""
+    requests: int
+    has_orders: int | None
+    orders: int
+    has_reviews: int | None
+    reviews: int
+
+
 class Noted(NamedTuple):
     """What is missing of the site."""
 
@@ -64,11 +77,26 @@ def refresh_outcomes_of(
     """
     which = {"first": first, "last": last, "time_zone": time_zone}
     with postgres_errors():
-        rows = connection.execute(query("list_wrong_outcomes"), {**which, "specialists": specialists}).fetchall()
+        rows = connection.execute(query("count_wrong_outcomes"), {**which, "specialists": specialists}).fetchall()
     wrong: dict[str, int] = dict(rows)
     if wrong:
         _assign(connection, {**which, "specialists": list(wrong)})
     return wrong
+
+
+def diff_outcomes(
+    connection: Connection, day: date, time_zone: str, specialist: str | None = None
+) -> list[WrongOutcomes]:
+    """What a refresh of the day, or of one specialist's row of it, would change; locks nothing.
+
+    Raises:
+        Stop: the view `analytics.outcome` is gone or cannot be read.
+        Retry: the server is away.
+    """
+    which = {"date": day, "time_zone": time_zone, "specialists": [specialist] if specialist else None}
+    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=class_row(WrongOutcomes)) as cursor:
+        connection.execute(query("prepare_recompute"))
+        return cursor.execute(query("list_wrong_outcomes"), which).fetchall()
 
 
 def _assign(connection: Connection, which: dict[str, Any]) -> int:

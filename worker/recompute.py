@@ -8,11 +8,12 @@ from psycopg.rows import class_row, scalar_row
 from pydantic import model_validator
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.days import days_between
 from worker.errors import Conflict, Stop
 from worker.operation import Arguments, JsonObject, Operation, Step
-from worker.outcomes import refresh_outcomes
+from worker.outcomes import WrongOutcomes, diff_outcomes, refresh_outcomes, refresh_outcomes_of
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, check_specialist, connect_postgres, postgres_errors
@@ -58,7 +59,7 @@ class Recomputed(NamedTuple):
     """More than before; negative if fewer."""
     contact_views: int
     outcome_rows: int = 0
-    """With other outcomes than before; those of all specialists, also where only one was asked for."""
+    """With other outcomes than before."""
 
 
 def recompute_days(
@@ -81,7 +82,11 @@ def recompute_days(
     """
     for day in days_between(first, last):
         views = _recompute_day(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
-        yield day, views._replace(outcome_rows=refresh_outcomes(connection, day, time_zone))
+        if specialist is None:
+            outcome_rows = refresh_outcomes(connection, day, time_zone)
+        else:
+            outcome_rows = sum(refresh_outcomes_of(connection, [specialist], day, day, time_zone).values())
+        yield day, views._replace(outcome_rows=outcome_rows)
 
 
 def put_right(connection: Connection, day: date, time_zone: str) -> Recomputed:
@@ -253,19 +258,58 @@ def run_dry_recompute(settings: Settings, arguments: RecomputeArguments) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
+    wrong, wrong_outcomes, refused = [], [], []
     with connect_postgres(settings, "recompute") as connection:
-        wrong = [
-            (day, row)
-            for day in days_between(arguments.first, arguments.last)
-            for row in diff_day(connection, day, settings.time_zone, arguments.specialist)
-        ]
-    console.print(_difference(wrong))
-    return 1 if wrong else 0
+        for day in days_between(arguments.first, arguments.last):
+            which = day, settings.time_zone, arguments.specialist
+            rows = diff_day(connection, *which)
+            wrong += [(day, row) for row in rows]
+            wrong_outcomes += [(day, row) for row in diff_outcomes(connection, *which)]
+            if any(row.would_lose for row in rows):
+                refused += _refusals(connection, *which)
+    if wrong:
+        console.print(_difference(wrong))
+    if wrong_outcomes:
+        console.print(_outcomes_difference(wrong_outcomes))
+    for line in refused:
+        console.print(Text(line, style="bold red"))
+    if wrong or wrong_outcomes:
+        return 1
+    console.print("nothing to change: the daily table is what the formula says")
+    return 0
 
 
-def _difference(wrong: list[tuple[date, WrongRow]]) -> Table | str:
-    if not wrong:
-        return "nothing to change: the daily table is what the formula says"
+def _refusals(connection: Connection, day: date, time_zone: str, specialist: str | None) -> list[str]:
+    try:
+        with postgres_errors():
+            _refuse_loss(connection, {"date": day, "time_zone": time_zone, "specialist": specialist})
+    except EventsGone as error:
+        return [str(error)]
+    return []
+
+
+def _outcomes_difference(wrong: list[tuple[date, WrongOutcomes]]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, show_footer=True, footer_style="bold")
+    table.add_column("date", f"{len(wrong):,} rows", no_wrap=True)
+    table.add_column("specialist", no_wrap=True)
+    for heading, more in (
+        ("requests", sum(row.requests - (row.has_requests or 0) for _, row in wrong)),
+        ("orders", sum(row.orders - (row.has_orders or 0) for _, row in wrong)),
+        ("reviews", sum(row.reviews - (row.has_reviews or 0) for _, row in wrong)),
+    ):
+        table.add_column(heading, f"{more:+,}", justify="right")
+    for day, row in wrong:
+        table.add_row(
+            str(day),
+            row.specialist_id,
+            _change(row.has_requests, row.requests),
+            _change(row.has_orders, row.orders),
+            _change(row.has_reviews, row.reviews),
+        )
+    return table
+
+
+def _difference(wrong: list[tuple[date, WrongRow]]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, show_footer=True, footer_style="bold")
     profile = sum(row.profile_views - (row.has_profile_views or 0) for _, row in wrong)
     contact = sum(row.contact_views - (row.has_contact_views or 0) for _, row in wrong)

@@ -554,8 +554,8 @@ def test_at_once(world: World, tell: Callable[..., Told], whom: str) -> None:
     assert daily(world.connection) == straight_count(sealed)
     for day in DAYS:
         assert diff_day(world.connection, day, "UTC") == []
-        which = {"first": day, "last": day, "time_zone": "UTC", "specialist": None}
-        assert world.connection.execute(query("count_wrong_outcomes"), which).fetchone() == (0,)
+        which = {"first": day, "last": day, "time_zone": "UTC", "specialists": None}
+        assert world.connection.execute(query("count_wrong_outcomes"), which).fetchall() == []
 
 
 def straight_count(sealed: date | None) -> dict[tuple[str, date], tuple[int, int]]:

@@ -539,6 +539,21 @@ def test_a_recompute_takes_outcomes_along(site: Connection, worker: Connection) 
     assert rows(site) == [("anna", "10", 1, 0, 0, 25.0, 0.0)]
 
 
+def test_a_dry_recompute_shows_outcomes(site: Connection, settings: Settings) -> None:
+    """A dry recompute shows the outcomes that would change, too; of one specialist only its own, which then change."""
+    for specialist in ("anna", "boris"):
+        add_outcomes(site, "Order", specialist, datetime(2026, 11, 10, 12, tzinfo=UTC))
+    days = ("--from", "2026-11-10", "--to", "2026-11-10")
+    code, output, errors = run_worker(settings, "recompute", *days, "--dry-run")
+    assert (code, errors) == (1, "")
+    shown = [" ".join(line.split()) for line in output.splitlines()]
+    assert shown[1:] == [f"2026-11-10 {who} – → 0 – → 1 – → 0" for who in ("anna", "boris")] + ["2 rows +0 +2 +0"]
+    _, output, _ = run_worker(settings, "recompute", *days, "--specialist", "anna", "--now")
+    assert "outcome rows   1" in output
+    code, output, _ = run_worker(settings, "recompute", *days, "--dry-run")
+    assert code == 1 and "boris" in output and "anna" not in output
+
+
 def test_the_command(site: Connection, settings: Settings) -> None:
     """The command refreshes each day and says how many rows changed; a second time none does."""
     add_outcomes(site, "Order", "anna", NOON)

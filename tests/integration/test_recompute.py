@@ -326,6 +326,18 @@ def words(output: str) -> set[str]:
     return {" ".join(line.split()) for line in output.splitlines()}
 
 
+def test_a_dry_run_says_what_would_be_refused(settings: Settings, connection: Connection) -> None:
+    """A row whose events are gone is shown by a dry run, and that a recompute would refuse its day."""
+    add_specialists(connection, ["carla"])
+    connection.execute(
+        """INSERT INTO "SpecialistAnalyticsDaily" ("id", "specialistId", "date", "profileViews", "updatedAt")
+           VALUES ('x', 'carla', '2026-10-01', 5, now())"""
+    )
+    code, output, errors = run_worker(settings, "recompute", "--from", "2026-10-01", "--to", "2026-10-02", "--dry-run")
+    assert (code, errors) == (1, "")
+    assert "2026-10-01 is not recomputed: the events of 2026-10-01 (UTC) are gone" in " ".join(output.split())
+
+
 def test_days_the_wrong_way_round(settings: Settings) -> None:
     """A last day before the first is refused in one line."""
     code, output, errors = run_worker(settings, "recompute", "--from", "2026-11-10", "--to", "2026-11-09")
