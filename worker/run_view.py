@@ -49,6 +49,9 @@ IMPATIENCE_S = 2 * SILENT_S
 WIDE = 140
 """Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
+NARROW = 110
+"""Columns of a terminal below which the arguments need the room of who asked, and of how long it took."""
+
 Advance = Callable[[int, int | None], None]
 
 
@@ -178,11 +181,14 @@ def run_list(settings: Settings, *, limit: int, everything: bool, as_json: bool)
     if as_json:
         print(json.dumps([document(run) for run in runs], default=str, indent=2, ensure_ascii=False))
         return 0
+    console = _console()
+    headings = ("run", "kind", "arguments", "asked for by", "state", "done", "when, UTC", "took")
+    shown = [name for name in headings if not (console.width < NARROW and name in ("asked for by", "took"))]
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("run", "kind", "arguments", "asked for by", "state", "done", "when, UTC", "took"):
+    for heading in shown:
         table.add_column(heading, no_wrap=heading != "arguments")
     for run in runs:
-        table.add_row(
+        cells: tuple[str | Text, ...] = (
             str(run.id),
             run.kind,
             Text(_in_words(run)),
@@ -192,8 +198,10 @@ def run_list(settings: Settings, *, limit: int, everything: bool, as_json: bool)
             _utc(run.created_at),
             took(run),
         )
+        by_heading = dict(zip(headings, cells, strict=True))
+        table.add_row(*(by_heading[heading] for heading in shown))
     nothing = "there was no run yet" if everything else "there was no run yet, refreshes apart: --all shows them too"
-    _console().print(table if runs else nothing)
+    console.print(table if runs else nothing)
     return 0
 
 

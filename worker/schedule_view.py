@@ -21,6 +21,9 @@ from worker.store import connect_postgres
 WIDE = 160
 """Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
+NARROW = 120
+"""Columns of a terminal below which the result needs the room of what else can be told of a line."""
+
 GRACE = timedelta(minutes=5)
 """A tick that is older and has not ended is late: others may have been before it in the queue."""
 
@@ -69,7 +72,7 @@ def run_schedule_list(settings: Settings, *, as_json: bool) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    console.print(_table(listed, zone))
+    console.print(_table(listed, zone, is_narrow=console.width < NARROW))
     console.print(f"times in {settings.time_zone}", style="dim")
     if late := [f"{line.scheduled.name} of {_at(line.late_tick, zone)}" for line in listed if line.late_tick]:
         advice = "no scheduler or no ops worker runs (`python -m worker run`), or it has too much to do"
@@ -100,15 +103,17 @@ def _document(line: Line, zone: tzinfo) -> dict[str, Any]:
     }
 
 
-def _table(listed: Sequence[Line], zone: tzinfo) -> Table:
+def _table(listed: Sequence[Line], zone: tzinfo, *, is_narrow: bool) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("line", "when", "what for", "last begun", "took", "result", "next"):
+    headings = ("line", "when", "what for", "last begun", "took", "result", "next")
+    shown = [heading for heading in headings if not (is_narrow and heading in ("when", "what for", "took"))]
+    for heading in shown:
         table.add_column(heading, no_wrap=heading not in ("what for", "result"))
     for line in listed:
         scheduled, ran = line.scheduled, line.ran
         begun = _at(ran.started_at or ran.begun_at, zone) if ran else "never"
         took = _seconds(ran) if ran else None
-        table.add_row(
+        cells: tuple[str | Text, ...] = (
             scheduled.name,
             scheduled.cron,
             scheduled.purpose,
@@ -117,6 +122,8 @@ def _table(listed: Sequence[Line], zone: tzinfo) -> Table:
             _result(ran),
             _at(line.next_tick, zone),
         )
+        by_heading = dict(zip(headings, cells, strict=True))
+        table.add_row(*(by_heading[heading] for heading in shown))
     return table
 
 

@@ -28,6 +28,7 @@ from tests.support import (
 )
 from worker.refresh import REFRESH, RefreshArguments
 from worker.runs import Run, load_run, open_run
+from worker.scheduled import Tick, note_begin, note_end
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -311,13 +312,13 @@ def test_refreshes_are_left_out(settings: Settings, connection: Connection) -> N
     assert [run["kind"] for run in json.loads(run_worker(settings, "runs", "--json")[1])] == ["recompute"]
 
 
-def test_on_a_terminal(settings: Settings) -> None:
-    """On a terminal a run is followed, with a bar that shows how far it is and how fast."""
+def on_a_terminal(settings: Settings, columns: int, *arguments: str) -> str:
+    """What a terminal shows of `python -m worker …`, which must go well."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "recompute", *MIDDLE, "--now"],
+        [sys.executable, "-m", "worker", *arguments],
         cwd=TOP,
-        env=os.environ | environment(settings) | {"TERM": "xterm", "COLUMNS": "140"},
+        env=os.environ | environment(settings) | {"TERM": "xterm", "COLUMNS": str(columns)},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -331,5 +332,21 @@ def test_on_a_terminal(settings: Settings) -> None:
     assert process.wait(60) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     print(text)
+    return text
+
+
+def test_on_a_terminal(settings: Settings) -> None:
+    """On a terminal a run is followed, with a bar that shows how far it is and how fast."""
+    text = on_a_terminal(settings, 140, "recompute", *MIDDLE, "--now")
     assert re.search(r"run 1, recompute .*\d of 800 days, [\d,.]+ a second .*\d:\d\d:\d\d", text)
     assert "run 1 done: 800 of 800 days" in text
+
+
+def test_on_a_narrow_terminal(settings: Settings, connection: Connection) -> None:
+    """Where there are 80 columns what a run was asked for, and what came of a line of the schedule, can be read."""
+    run_worker(settings, "recompute", *SHORT, "--now")
+    assert {"2018-01-01,", "2018-01-20"} <= {*on_a_terminal(settings, 80, "runs").split()}
+    now = datetime.now(UTC)
+    note_begin(connection, "close", now)
+    note_end(connection, Tick("close", now), now, {"closed": 1, "differences": 0}, None)
+    assert "closed 1, differences 0" in on_a_terminal(settings, 80, "schedule", "--list")
