@@ -91,6 +91,12 @@ def test_requests(settings: Settings, connection: Connection, client: redis.Redi
     assert (document["unread"], document["books"]["requests"]) == (1, 7)
 
 
+def test_nobody_asked(settings: Settings, connection: Connection) -> None:
+    """A stream of requests that is read and that nothing ever came into is told as such."""
+    connection.execute("INSERT INTO analytics.request_position (stream, last_id) VALUES ('analytics:requests', '0-0')")
+    assert "the web tier has never asked for anything" in run_worker(settings, "status")[1]
+
+
 def test_open_runs(settings: Settings, connection: Connection) -> None:
     """A run that waits or goes on is shown; one that is over is not."""
     connection.execute(
