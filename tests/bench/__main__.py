@@ -18,6 +18,7 @@ from tests.bench.figures import Figure, Results, Say, Sheet, drawn
 from tests.bench.freshness import freshness, linger
 from tests.bench.ground import Ground, ground, machine
 from tests.bench.idle import idle
+from tests.bench.operations import operations
 from tests.bench.reading import reading
 
 WIDTH = 150
@@ -34,6 +35,7 @@ class Scenario(StrEnum):
     LINGER = "linger"
     IDLE = "idle"
     READING = "reading"
+    OPERATIONS = "operations"
 
 
 SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
@@ -44,6 +46,7 @@ SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
     Scenario.LINGER: linger,
     Scenario.IDLE: idle,
     Scenario.READING: reading,
+    Scenario.OPERATIONS: operations,
 }
 
 
