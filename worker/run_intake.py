@@ -29,9 +29,9 @@ RUN_EPOCH = "run"
 OF_A_FILE = -1
 """The ledger's shard of an event that came out of a file."""
 
-PORTION_ENTRIES, PORTION_BYTES = 20_000, 16_000_000
-"""One transaction takes at most so many entries, and about so many bytes: live batches wait for the daily rows that it
-has touched, and a run is stopped between two of them."""
+PORTION_ENTRIES, PORTION_BYTES = 50_000, 16_000_000
+"""One transaction takes at most so many entries, as a live batch does, and about so many bytes: live batches wait for
+the daily rows that it has touched, and a run is stopped between two of them."""
 
 
 @dataclass(frozen=True, slots=True)
