@@ -3,7 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 # Three processes of tests, each with servers of its own: most tests wait for most of their time.
-SIDE_BY_SIDE ?= -n 4 --dist loadfile
+SIDE_BY_SIDE ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types compat bench chaos sql lock clean

@@ -10,7 +10,10 @@ from tests.faults.truth import until
 @pytest.mark.parametrize("server", ["postgres", "redis"])
 def test_a_server_goes_away(running: Stage, server: str, how: str) -> None:
     """Stopped or killed, and started again: the same processes go on, and every event counts once."""
-    away, parts = getattr(running.servers, server), running.program.parts()
+    away = getattr(running.servers, server)
+    # Not the worker of ops: a minute's job that ends while Redis is away takes RQ's worker along, to be started again.
+    parts = [*running.program.parts("work", "rollup"), *running.program.parts("schedule")]
+    assert parts
     said_before = len(running.program.said())
     running.send(3_000)
     getattr(away, how)()
