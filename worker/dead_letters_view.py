@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from worker.console import make_console
 from worker.dead_letters import (
     Counted,
     Filter,
@@ -52,7 +53,7 @@ def run_list(settings: Settings, wanted: Filter, *, limit: int, as_json: bool) -
             letter.entry_id,
             Text(letter.stream),
         )
-    console = _console()
+    console = make_console(highlight=True)
     console.print(table if letters else f"no dead letter is {wanted.state}")
     if letters and letters[0].left > len(letters):
         console.print(f"{letters[0].left - len(letters):,} more; --limit shows them", style="dim")
@@ -91,7 +92,7 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
     for action in actions:
         again = f"{action.entry_id} of {action.stream}" if action.entry_id else "–"
         done.add_row(f"{action.happened_at:%Y-%m-%d %H:%M:%S}", action.action, action.operator, Text(again))
-    _console().print(facts, "", fields, "", done if actions else "nothing was done with it", sep="\n")
+    make_console(highlight=True).print(facts, "", fields, "", done if actions else "nothing was done with it", sep="\n")
     return 0
 
 
@@ -149,13 +150,6 @@ def _settle(connection: Connection, wanted: Filter, pages: Iterator[Settled], do
             progress.advance(task, page.letters)
     print(f"{settled if settled == total else f'{settled} of {total}'} dead letters {done}")
     return 0 if settled else NOT_FOUND
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
-    return console
 
 
 def _fields(letter: Letter) -> dict[str, str]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from worker.console import make_console
 from worker.continuity import EntryId
 from worker.days import date_of
 from worker.explain import Explanation, Hour, Sighting, Trace, explain, trace
@@ -20,9 +21,6 @@ from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
 from worker.visitors import Visitors
-
-WIDE = 140
-"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 NUMBERS = {
     "profile_views": "profile views",
@@ -353,9 +351,7 @@ def _facts(facts: Iterator[tuple[str, str]]) -> Table:
 
 
 def _print(*parts: Table | str) -> None:
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    console = make_console(markup=False)
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, str))  # a command to copy stays one line
 

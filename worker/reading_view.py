@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from worker.chart import bars
+from worker.console import make_console
 from worker.days import local_date
 from worker.errors import AnalyticsError
 from worker.reading.period import Step, parse_period
@@ -19,9 +20,6 @@ from worker.reading.shape import Dates, Freshness, Metric, Part, Point, Reading
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis
-
-WIDE = 140
-"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 CHART_WIDTH, CHART_HEIGHT = 72, 6
 
@@ -68,9 +66,7 @@ def _counted_until(settings: Settings, connection: Connection, specialist: str) 
 
 
 def _print(found: Reading) -> None:
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    console = make_console(markup=False)
     console.print(_heading(found), soft_wrap=True)
     trend = _trend(found, console.width)
     for block in (_metrics(found), trend, _funnel(found), _sources(found), _contact_types(found)):

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, scalar_row
 from pydantic import model_validator
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.console import make_console
 from worker.days import days_between
 from worker.errors import Conflict, Stop
 from worker.operation import Arguments, JsonObject, Operation, Step
@@ -19,8 +19,6 @@ from worker.settings import Settings
 from worker.store import Connection, check_specialist, connect_postgres, postgres_errors
 
 ATTEMPTS = 3
-WIDE = 140
-"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 
 class EventsGone(Stop):
@@ -255,9 +253,7 @@ def run_dry_recompute(settings: Settings, arguments: RecomputeArguments) -> int:
     Raises:
         Retry: the server is away.
     """
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    console = make_console()
     wrong, wrong_outcomes, refused = [], [], []
     with connect_postgres(settings, "recompute") as connection:
         for day in days_between(arguments.first, arguments.last):

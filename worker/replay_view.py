@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
+from worker.console import make_console
 from worker.continuity import EntryId
 from worker.errors import Stop
 from worker.events import Reason
@@ -27,7 +28,6 @@ from worker.store import connect_postgres
 from worker.stream import connect_redis
 
 NOTHING_FOUND = WOULD_CHANGE = 1
-WIDE = 140
 
 
 def chosen(
@@ -69,7 +69,7 @@ def run_replay(settings: Settings, wanted: ReplayArguments, *, dry_run: bool, no
         Stop: there is no such shard, or a server refuses us.
         Retry: a server is away.
     """
-    console = _console()
+    console = make_console()
     with connect_postgres(settings, "replay") as connection, connect_redis(settings) as client:
         held = survey(settings, connection, client, wanted)
         if not sum(each.entries for each in held):
@@ -154,10 +154,3 @@ def _in_words(reasons: Mapping[Reason, int] | Mapping[str, int]) -> str:
 
 def _utc(entry_id: EntryId) -> str:
     return f"{datetime.fromtimestamp(entry_id.ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
-    return console

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jobs.queue import OPS, enqueue_run
 from jobs.view import jobs_and_workers
+from worker.console import make_console
 from worker.dead_letters_view import operator
 from worker.errors import AnalyticsError, Retry, Stop
 from worker.execute import execute
@@ -45,9 +46,6 @@ PATIENCE_S = 3.0
 
 IMPATIENCE_S = 2 * SILENT_S
 """Seconds after which a run whose execution has died would have been revived, if there were a scheduler."""
-
-WIDE = 140
-"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 NARROW = 110
 """Columns of a terminal below which the arguments need the room of who asked, and of how long it took."""
@@ -181,7 +179,7 @@ def run_list(settings: Settings, *, limit: int, everything: bool, as_json: bool)
     if as_json:
         print(json.dumps([document(run) for run in runs], default=str, indent=2, ensure_ascii=False))
         return 0
-    console = _console()
+    console = make_console()
     headings = ("run", "kind", "arguments", "asked for by", "state", "done", "when, UTC", "took")
     shown = [name for name in headings if not (console.width < NARROW and name in ("asked for by", "took"))]
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -231,7 +229,7 @@ def run_show(settings: Settings, run_id: int, *, as_json: bool) -> int:
         ("error", run.error),
         *((_words(name), _value(value)) for name, value in run.result.items()),
     ]
-    console = _console()
+    console = make_console()
     console.print(_facts(facts))
     if problems:
         table = Table("not used because", "what", box=None, header_style="dim", pad_edge=False)
@@ -276,7 +274,7 @@ def _tell_end(run: Run) -> int:
         _tell(f"run {run.id} goes on: `python -m worker runs {run.id}` shows it, `runs stop {run.id}` stops it")
         return STOPPED
     by = f" by {run.stopped_by}" if run.state == "stopped" else ""
-    console = _console()
+    console = make_console()
     console.print(f"run {run.id} {run.state}{by}: {progress(run)} in {took(run)}")
     console.print(_facts([(_words(name), _value(value)) for name, value in run.result.items()]))
     return STOPPED if run.state == "stopped" else 0
@@ -303,13 +301,6 @@ def _bar(run: Run) -> Iterator[Advance]:
 
 def _tell(line: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(Text(line))
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
-    return console
 
 
 def _facts(facts: list[tuple[str, str | None]]) -> Table:

@@ -9,17 +9,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.console import make_console
 from worker.scheduled import Ran, read_scheduled
 from worker.scheduler import SCHEDULE, Scheduled
 from worker.settings import Settings
 from worker.store import connect_postgres
-
-WIDE = 160
-"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 NARROW = 120
 """Columns of a terminal below which the result needs the room of what else can be told of a line."""
@@ -69,9 +66,7 @@ def run_schedule_list(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps([_document(line, zone) for line in listed], default=str, indent=2))
         return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    console = make_console(wide=160)
     console.print(_table(listed, zone, is_narrow=console.width < NARROW))
     console.print(f"times in {settings.time_zone}", style="dim")
     if late := [f"{line.scheduled.name} of {_at(line.late_tick, zone)}" for line in listed if line.late_tick]:

@@ -7,22 +7,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import redis
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
+from worker.console import make_console
 from worker.request_store import RequestStand
 from worker.run_view import document, progress, took
 from worker.settings import Settings, without_credentials
 from worker.status import Books, Closing, Outcomes, ShardStatus, Status, read_status
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
-
-WIDE = 140
-"""Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
 
 
 def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
@@ -32,9 +30,7 @@ def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
         Stop: a URL is wrong, or the database is not migrated.
         Retry: a server is away.
     """
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE
+    console = make_console(highlight=True)
     with connect_postgres(settings, "status") as connection, connect_redis(settings) as client:
         if as_json:
             print(json.dumps(_document(*_read(settings, connection, client)), default=str, indent=2))
