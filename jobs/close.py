@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from jobs.tick import scheduled
-from worker.close import close_days, compare_closed_days
 from worker.settings import load_settings
+from worker.upkeep.close import close_days, compare_closed_days
 
 
 @scheduled

@@ -1,8 +1,8 @@
 """Doorway: what keeps the ledger and the streams in shape."""
 
 from jobs.tick import scheduled
-from worker.maintenance import keep_ledger, trim_other_streams
 from worker.settings import load_settings
+from worker.upkeep.maintenance import keep_ledger, trim_other_streams
 
 
 @scheduled

@@ -1,10 +1,10 @@
 """Doorway: outcomes, and the visitors and totals that follow from what was counted."""
 
 from jobs.tick import scheduled
-from worker.outcomes import refresh_last_days, refresh_open_days
-from worker.profile_totals import refresh_profile_totals
+from worker.daily.outcomes import refresh_last_days, refresh_open_days
+from worker.daily.profile_totals import refresh_profile_totals
+from worker.daily.visitors import refresh_visitors_of_ledger, refresh_visitors_of_open_days
 from worker.settings import load_settings
-from worker.visitors import refresh_visitors_of_ledger, refresh_visitors_of_open_days
 
 
 @scheduled

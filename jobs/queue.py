@@ -23,7 +23,7 @@ from rq.utils import import_attribute
 
 from worker.errors import AnalyticsError
 from worker.log import get_logger
-from worker.scheduled import Tick
+from worker.upkeep.scheduled import Tick
 
 ROLLUP = "rollup"
 OPS = "ops"

@@ -20,10 +20,10 @@ from worker.days import local_date
 from worker.errors import AnalyticsError, Conflict
 from worker.link import Link
 from worker.log import get_logger
-from worker.refresh import REFRESH, RefreshArguments
-from worker.refresh_many import MOST_AT_ONCE
-from worker.request_store import count_open_runs, load_request_position, take_requests
-from worker.requests import Refused, Request, RequestReason, parse_request
+from worker.operations.refresh import REFRESH, RefreshArguments
+from worker.operations.refresh_many import MOST_AT_ONCE
+from worker.operations.request_store import count_open_runs, load_request_position, take_requests
+from worker.operations.requests import Refused, Request, RequestReason, parse_request
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, known_specialists
 from worker.stream import Entry, Page, StreamReader, connect_redis, redis_errors

@@ -15,8 +15,8 @@ from jobs.queue import enqueue_run, queued_runs
 from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.log import get_logger
-from worker.refresh import REFRESH
-from worker.runs import SILENT_S, UNQUEUED_S, Run, list_runs, revive_run
+from worker.operations.refresh import REFRESH
+from worker.operations.runs import SILENT_S, UNQUEUED_S, Run, list_runs, revive_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors

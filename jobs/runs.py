@@ -7,11 +7,11 @@ from redis import Redis
 from jobs.queue import OPS, enqueue_run
 from jobs.slice import Slice
 from worker.errors import AnalyticsError
-from worker.execute import execute, pulse
 from worker.log import get_logger
-from worker.refresh import REFRESH
-from worker.refresh_many import refresh_waiting
-from worker.runs import claim_run, find_waiting_run, settle_run
+from worker.operations.execute import execute, pulse
+from worker.operations.refresh import REFRESH
+from worker.operations.refresh_many import refresh_waiting
+from worker.operations.runs import claim_run, find_waiting_run, settle_run
 from worker.settings import Settings, load_settings
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors

@@ -13,9 +13,9 @@ from jobs.work import stop_requested
 from worker.backoff import Backoff
 from worker.errors import AnalyticsError, Conflict, Retry
 from worker.log import get_logger
-from worker.scheduled import note_begin, note_end
 from worker.settings import Settings, load_settings
 from worker.store import Connection, connect_postgres
+from worker.upkeep.scheduled import note_begin, note_end
 
 PATIENCE_S = 60.0
 """Seconds that a job of the schedule is tried again for: a server that is restarted is back by then."""

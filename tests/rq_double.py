@@ -124,10 +124,10 @@ def prepare(moment: str) -> None:
 
 def main(arguments: list[str]) -> int:
     replace("worker.pipeline", run_shard)
-    replace("worker.maintenance", keep_ledger, trim_other_streams)
-    replace("worker.close", close_days, compare_closed_days)
-    replace("worker.outcomes", refresh_open_days, refresh_last_days)
-    replace("worker.visitors", refresh_visitors_of_open_days, refresh_visitors_of_ledger)
+    replace("worker.upkeep.maintenance", keep_ledger, trim_other_streams)
+    replace("worker.upkeep.close", close_days, compare_closed_days)
+    replace("worker.daily.outcomes", refresh_open_days, refresh_last_days)
+    replace("worker.daily.visitors", refresh_visitors_of_open_days, refresh_visitors_of_ledger)
     from jobs.work import run_worker
     from worker.scheduler import run_scheduler
 

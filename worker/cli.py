@@ -19,7 +19,7 @@ from worker.days import date_of, moment_of
 from worker.errors import AnalyticsError, Stop
 from worker.events import Reason
 from worker.log import configure_logging
-from worker.requests import RequestReason
+from worker.operations.requests import RequestReason
 from worker.settings import Settings, load_settings
 
 MUST_ACT = 2
@@ -142,9 +142,9 @@ def schedule(
     lifeline: Lifeline = None,
 ) -> None:
     """Run the scheduler alone: it keeps the rollup jobs alive and starts what is due. With --list only show that."""
-    from worker.schedule_view import run_schedule_list
     from worker.scheduler import run_scheduler
     from worker.supervisor import watch_lifeline
+    from worker.upkeep.schedule_view import run_schedule_list
 
     if only_list or json:
         raise typer.Exit(run_schedule_list(_settings(), as_json=json))
@@ -214,7 +214,7 @@ def status(
     watch: Annotated[bool, typer.Option(help="Draw it anew every second until Ctrl-C.")] = False,
 ) -> None:
     """Show position, lag, freshness, rate and books of each shard, dead letters, jobs and workers."""
-    from worker.status_view import run_status
+    from worker.inspection.status_view import run_status
 
     raise typer.Exit(run_status(_settings(), as_json=json, watch=watch))
 
@@ -228,7 +228,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Check everything that the worker relies on, and say what to do; exit code 1 if there is an error."""
-    from worker.doctor_view import run_doctor
+    from worker.inspection.doctor_view import run_doctor
 
     raise typer.Exit(run_doctor(_settings(), as_json=json, disk_gb=disk_gb))
 
@@ -238,7 +238,7 @@ def resume(
     shard: Annotated[int | None, typer.Argument(help="Only this one, from 0.", show_default=False)] = None,
 ) -> None:
     """Let a shard go on that has halted because most of its events are bad: what is there by now passes."""
-    from worker.resume import run_resume
+    from worker.operations.resume import run_resume
 
     raise typer.Exit(run_resume(_settings(), shard))
 
@@ -254,8 +254,8 @@ def list_letters(
     json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
-    from worker.dead_letters import Filter
-    from worker.dead_letters_view import run_list
+    from worker.operations.dead_letters import Filter
+    from worker.operations.dead_letters_view import run_list
 
     wanted = Filter(reason=reason, since=_moment(since, "--since"), until=_moment(until, "--until"), state=state.value)
     raise typer.Exit(run_list(_settings(), wanted, limit=limit, as_json=json))
@@ -264,7 +264,7 @@ def list_letters(
 @letters.command()
 def show(letter: Annotated[int, typer.Argument(help="Its id.")], json: Json = False) -> None:
     """Show one dead letter: its fields, what was done with it, and whether its event counts by now."""
-    from worker.dead_letters_view import run_show
+    from worker.operations.dead_letters_view import run_show
 
     raise typer.Exit(run_show(_settings(), letter, as_json=json))
 
@@ -280,7 +280,7 @@ def requeue(
     dry_run: DryRun = False,
 ) -> None:
     """Send dead letters into the stream again; an event counts once, however often that is done."""
-    from worker.dead_letters_view import chosen, run_requeue
+    from worker.operations.dead_letters_view import chosen, run_requeue
 
     wanted = chosen(ids, reason, _moment(since, "--since"), _moment(until, "--until"), everything=everything)
     raise typer.Exit(run_requeue(_settings(), wanted, dry_run=dry_run))
@@ -297,7 +297,7 @@ def discard_letters(
     dry_run: DryRun = False,
 ) -> None:
     """Put dead letters aside: they are kept, and no longer shown."""
-    from worker.dead_letters_view import chosen, run_discard
+    from worker.operations.dead_letters_view import chosen, run_discard
 
     wanted = chosen(ids, reason, _moment(since, "--since"), _moment(until, "--until"), everything=everything)
     raise typer.Exit(run_discard(_settings(), wanted, dry_run=dry_run))
@@ -314,8 +314,8 @@ def recompute(
     wait: Wait = None,
 ) -> None:
     """Assign the views of whole days anew: what was there before the ledger, and what the ledger counts."""
-    from worker.recompute import RECOMPUTE, checked_arguments, run_dry_recompute
-    from worker.run_view import run_operation
+    from worker.daily.recompute import RECOMPUTE, checked_arguments, run_dry_recompute
+    from worker.operations.run_view import run_operation
 
     settings = _settings()
     arguments = checked_arguments(settings, date_of(first, "--from"), date_of(last, "--to"), specialist)
@@ -334,9 +334,9 @@ def backfill_legacy_counters(
     wait: Wait = None,
 ) -> None:
     """Import the counters that the site kept in Redis, each once, however often this is done."""
-    from worker.legacy import LEGACY_COUNTERS, checked_arguments
-    from worker.legacy_view import run_dry_import
-    from worker.run_view import run_operation
+    from worker.operations.legacy import LEGACY_COUNTERS, checked_arguments
+    from worker.operations.legacy_view import run_dry_import
+    from worker.operations.run_view import run_operation
 
     settings = _settings()
     arguments = checked_arguments(
@@ -355,7 +355,7 @@ def list_runs(
     json: Json = False,
 ) -> None:
     """List the last runs, the newest first."""
-    from worker.run_view import run_list
+    from worker.operations.run_view import run_list
 
     raise typer.Exit(run_list(_settings(), limit=limit, everything=everything, as_json=json))
 
@@ -363,7 +363,7 @@ def list_runs(
 @runs.command("show")
 def show_run(number: RunNumber, json: Json = False) -> None:
     """Show one run: what was asked for by whom, how far it is, what came of it, and what it could not use."""
-    from worker.run_view import run_show
+    from worker.operations.run_view import run_show
 
     raise typer.Exit(run_show(_settings(), number, as_json=json))
 
@@ -371,7 +371,7 @@ def show_run(number: RunNumber, json: Json = False) -> None:
 @runs.command("stop")
 def stop_run(number: RunNumber) -> None:
     """Stop one run between two of its steps."""
-    from worker.run_view import run_stop
+    from worker.operations.run_view import run_stop
 
     raise typer.Exit(run_stop(_settings(), number))
 
@@ -385,9 +385,9 @@ def backfill_events(
     wait: Wait = None,
 ) -> None:
     """Count the past events of a file; what was counted before is a repeat."""
-    from worker.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments, check_file
     from worker.event_file import STANDARD_INPUT
-    from worker.run_view import run_operation
+    from worker.operations.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments, check_file
+    from worker.operations.run_view import run_operation
 
     path = file if file == STANDARD_INPUT else file.absolute()
     arguments = BackfillEventsArguments(file=str(path), force=force)
@@ -405,8 +405,8 @@ def backfill_outcomes(
     wait: Wait = None,
 ) -> None:
     """Count the requests, orders and reviews of whole days anew from the site's tables."""
-    from worker.outcomes import BACKFILL_OUTCOMES, OutcomesArguments
-    from worker.run_view import run_operation
+    from worker.daily.outcomes import BACKFILL_OUTCOMES, OutcomesArguments
+    from worker.operations.run_view import run_operation
 
     arguments = OutcomesArguments(first=date_of(first, "--from"), last=date_of(last, "--to"))
     raise typer.Exit(run_operation(_settings(), BACKFILL_OUTCOMES, arguments, now=now, wait=wait))
@@ -427,8 +427,8 @@ def replay(
     wait: Wait = None,
 ) -> None:
     """Read again what the streams still hold, or send dead letters again: what is missing counts, and nothing else."""
-    from worker.replay import ReplayArguments, RequeueArguments
-    from worker.replay_view import chosen, run_replay, run_replay_letters
+    from worker.operations.replay import ReplayArguments, RequeueArguments
+    from worker.operations.replay_view import chosen, run_replay, run_replay_letters
 
     letters = RequeueArguments(reason=reason, since=_moment(since, "--since"), until=_moment(until, "--until"))
     wanted = chosen(first, last, shard, letters, dead_letters=dead_letters)
@@ -444,7 +444,7 @@ def explain(
     json: Json = False,
 ) -> None:
     """Take a daily row apart: its parts, and whether it is their sum; exit code 1 if not."""
-    from worker.explain_view import run_explain
+    from worker.inspection.explain_view import run_explain
 
     raise typer.Exit(run_explain(_settings(), specialist, date, as_json=json))
 
@@ -455,7 +455,7 @@ def trace(
     json: Json = False,
 ) -> None:
     """Find an event in the streams, in the ledger and among the dead letters; exit code 1 if it is nowhere."""
-    from worker.explain_view import run_trace
+    from worker.inspection.explain_view import run_trace
 
     raise typer.Exit(run_trace(_settings(), event_id, as_json=json))
 
@@ -472,7 +472,7 @@ def erase(
     wait: Wait = None,
 ) -> None:
     """Forget a visitor, or remove a specialist: it cannot be brought back. Needs the owner's DATABASE_URL."""
-    from worker.erase_view import run_erase
+    from worker.operations.erase_view import run_erase
 
     raise typer.Exit(
         run_erase(_settings(), visitor, specialist, force=force, yes=yes, dry_run=dry_run, now=now, wait=wait)
@@ -494,7 +494,7 @@ def report(
     csv: Annotated[bool, typer.Option("--csv", help="Every number on a line of its own.")] = False,
 ) -> None:
     """Show a specialist's numbers for a period: the same as the page."""
-    from worker.reading_view import run_report
+    from worker.reading.view import run_report
 
     if json and csv:
         raise Stop("--json and --csv exclude each other")
@@ -511,7 +511,7 @@ def export(
     ),
 ) -> None:
     """Write the daily table of some dates into a file, however large it is."""
-    from worker.export import run_export
+    from worker.reading.export import run_export
 
     raise typer.Exit(run_export(_settings(), date_of(first, "--from"), date_of(last, "--to"), file_format, output))
 

@@ -14,12 +14,12 @@ from jobs.keeper import RollupKeeper
 from jobs.queue import enqueue_tick
 from jobs.receiver import start_receiver
 from jobs.reviver import start_reviver
+from worker.alerting.watch import start_watch
 from worker.log import get_logger
 from worker.relief import Relief
 from worker.settings import Settings
 from worker.stop import StopSignal, pause
 from worker.stream import connect_redis
-from worker.watch import start_watch
 
 LOOK_SECONDS = 1.0
 AWAY_SECONDS = 2.0

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.daily.profile_totals import read_access
 from worker.errors import Stop
 from worker.migrations import missing_migrations
-from worker.profile_totals import read_access
 from worker.queries import SQL_FOLDER
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors

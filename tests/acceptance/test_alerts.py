@@ -16,7 +16,7 @@ from worker.settings import Settings
 from worker.store import Connection
 
 HASTY = """
-from worker import watch
+from worker.alerting import watch
 watch.LOOK_S, watch.PENDING_S, watch.CLEAR_S = 0.1, 0.0, 1.0
 from worker.__main__ import main
 main()

@@ -129,11 +129,11 @@ class Course:
 
 
 CRASH = """
-import sys, worker.status_view
+import sys, worker.inspection.status_view
 def crash(settings, **options):
     database_url, redis_url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
     raise RuntimeError(settings)
-worker.status_view.run_status = crash
+worker.inspection.status_view.run_status = crash
 sys.argv = ["worker", "status"]
 from worker.__main__ import main
 main()

@@ -25,8 +25,8 @@ from tests.support import (
 )
 from worker.doctor.check import Check, Level
 from worker.doctor.examination import Groups, examine
-from worker.doctor_view import read_jobs
 from worker.embedded import EmbeddedRedis
+from worker.inspection.doctor_view import read_jobs
 from worker.pipeline import run_shard
 from worker.settings import Settings
 from worker.store import Connection, create_partition

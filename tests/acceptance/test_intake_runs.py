@@ -13,7 +13,7 @@ import redis
 
 from tests.counting import NOON, TODAY, add, books, daily, drain, event
 from tests.support import add_specialists, ended, run_worker, settings_with, start_worker, wait_until
-from worker.run_intake import PORTION_ENTRIES
+from worker.operations.run_intake import PORTION_ENTRIES
 from worker.settings import Settings
 from worker.store import Connection
 

@@ -35,13 +35,13 @@ from tests.support import (
     wait_until,
 )
 from worker import cli
+from worker.daily.recompute import diff_day
 from worker.embedded import Servers
-from worker.execute import execute
 from worker.migrations import migrate, migrations
-from worker.operations import OPERATIONS
+from worker.operations.execute import execute
+from worker.operations.registry import OPERATIONS
+from worker.operations.runs import Run, claim_run, list_runs, open_run
 from worker.queries import query
-from worker.recompute import diff_day
-from worker.runs import Run, claim_run, list_runs, open_run
 from worker.settings import Settings
 from worker.stop import StopSignal
 from worker.store import Connection

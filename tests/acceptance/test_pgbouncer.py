@@ -18,6 +18,7 @@ from tests.pgbouncer import PREPARED_STATEMENTS_SINCE, PgBouncer, find_pgbouncer
 from tests.support import WORKER_ROLE, add_specialists, run_worker, settings_for, settings_with, url_of
 from worker.batch import Batch
 from worker.continuity import EntryId, Position
+from worker.daily.visitors import refresh_visitors_of_open_days
 from worker.embedded import Servers
 from worker.errors import Conflict
 from worker.events import Reason, Rejected
@@ -25,7 +26,6 @@ from worker.reading.period import parse_period
 from worker.reading.read import read
 from worker.settings import Settings
 from worker.store import Connection, _Pooler, begin_position, commit_batch, connect_postgres
-from worker.visitors import refresh_visitors_of_open_days
 
 KEPT_APART = 100
 

@@ -26,11 +26,11 @@ from tests.support import (
     start_worker,
     wait_until,
 )
-from worker.refresh import REFRESH, RefreshArguments
-from worker.runs import Run, load_run, open_run
-from worker.scheduled import Tick, note_begin, note_end
+from worker.operations.refresh import REFRESH, RefreshArguments
+from worker.operations.runs import Run, load_run, open_run
 from worker.settings import Settings
 from worker.store import Connection
+from worker.upkeep.scheduled import Tick, note_begin, note_end
 
 FIRST, DAYS = date(2018, 1, 1), 800
 

@@ -17,12 +17,12 @@ from tests.bench.figures import Figure, Results, Say
 from tests.bench.ground import Ground
 from tests.bench.traffic import Traffic
 from tests.support import SITE_OUTCOMES, settings_for
-from worker.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments
-from worker.legacy import LEGACY_COUNTERS, LegacyArguments
+from worker.daily.outcomes import refresh_outcomes
+from worker.daily.recompute import RECOMPUTE, RecomputeArguments
 from worker.migrations import migrate, migrations
 from worker.operation import Arguments, Operation, Step
-from worker.outcomes import refresh_outcomes
-from worker.recompute import RECOMPUTE, RecomputeArguments
+from worker.operations.backfill_events import BACKFILL_EVENTS, BackfillEventsArguments
+from worker.operations.legacy import LEGACY_COUNTERS, LegacyArguments
 from worker.settings import Settings
 from worker.store import connect_postgres
 

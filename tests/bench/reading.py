@@ -16,10 +16,10 @@ from tests.bench.freshness import percentile
 from tests.bench.ground import Ground
 from tests.bench.traffic import Traffic
 from tests.support import settings_for
+from worker.daily.visitors import sketch_of
 from worker.reading.period import PeriodName, parse_period
 from worker.reading.read import read
 from worker.store import connect_postgres
-from worker.visitors import sketch_of
 
 YEAR_MS = 20.0
 DAYS = 730

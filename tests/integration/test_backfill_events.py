@@ -13,15 +13,15 @@ import redis
 
 from tests.counting import NOON, TODAY, add, daily, dead, drain, event
 from tests.support import TOP, add_specialists, run_worker, settings_with
-from worker import backfill_events
-from worker.backfill_events import BackfillEventsArguments, backfill_events_steps
-from worker.dead_letters import Filter, requeue
+from worker.daily.recompute import diff_day
 from worker.errors import Conflict, Stop
-from worker.explain import explain
+from worker.inspection.explain import explain
+from worker.inspection.status import read_books
 from worker.operation import JsonObject, Step
-from worker.recompute import diff_day
+from worker.operations import backfill_events
+from worker.operations.backfill_events import BackfillEventsArguments, backfill_events_steps
+from worker.operations.dead_letters import Filter, requeue
 from worker.settings import Settings
-from worker.status import read_books
 from worker.store import Connection, connect_postgres
 
 REAL = TOP.parent / "shared/data/access_log_events.ndjson"

@@ -14,17 +14,17 @@ import redis
 
 from tests.counting import add, drain, event
 from tests.support import add_outcomes, add_specialists, run_worker, settings_with, site_creates
-from worker import close
-from worker.alerts import Tally, judge
-from worker.close import close_days, compare_closed_days
+from worker.alerting.alerts import Tally, judge
+from worker.daily.recompute import diff_day, put_right
 from worker.errors import Stop
+from worker.inspection.observe import Observer
+from worker.inspection.status import read_closing
 from worker.migrations import migrate, migrations
-from worker.observe import Observer
 from worker.pipeline import run_shard
-from worker.recompute import diff_day, put_right
 from worker.settings import Settings
-from worker.status import read_closing
 from worker.store import Connection, connect_postgres
+from worker.upkeep import close
+from worker.upkeep.close import close_days, compare_closed_days
 
 NOW = datetime.now(UTC) - timedelta(days=1)
 """Of a day ago, so that the clock of Redis is beyond the days that are over, at whatever time the tests run."""

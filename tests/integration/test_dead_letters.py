@@ -9,7 +9,7 @@ import redis
 
 from tests.counting import TODAY, add, books, daily, drain, event
 from tests.support import add_specialists, run_worker, settings_with
-from worker.dead_letters import Filter, Settled, list_letters, requeue
+from worker.operations.dead_letters import Filter, Settled, list_letters, requeue
 from worker.settings import Settings
 from worker.store import Connection
 

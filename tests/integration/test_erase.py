@@ -12,9 +12,14 @@ import redis
 from jobs.queue import enqueue_run
 from tests.counting import TODAY, add, books, daily, drain, event
 from tests.support import add_specialists, run_worker, settings_with
-from worker import erase
-from worker.dead_letters import Filter, requeue
-from worker.erase import (
+from worker.daily.recompute import diff_day
+from worker.daily.visitors import merged, refresh_visitors_of_ledger
+from worker.errors import Stop
+from worker.events import keyed_hash
+from worker.operation import Step
+from worker.operations import erase
+from worker.operations.dead_letters import Filter, requeue
+from worker.operations.erase import (
     ERASE_SPECIALIST,
     ERASE_VISITOR,
     EraseSpecialist,
@@ -24,17 +29,12 @@ from worker.erase import (
     erase_specialist_steps,
     erase_visitor_steps,
 )
-from worker.erase_view import run_erase
-from worker.errors import Stop
-from worker.events import keyed_hash
-from worker.execute import execute
-from worker.operation import Step
-from worker.recompute import diff_day
-from worker.replay import ReplayArguments, forecast, replay_steps, survey
-from worker.runs import claim_run, load_run, open_run
+from worker.operations.erase_view import run_erase
+from worker.operations.execute import execute
+from worker.operations.replay import ReplayArguments, forecast, replay_steps, survey
+from worker.operations.runs import claim_run, load_run, open_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
-from worker.visitors import merged, refresh_visitors_of_ledger
 
 SECRET = "a secret of the test"
 GHOST, OTHER = "ghost-4711", "somebody else"

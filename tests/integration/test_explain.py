@@ -13,11 +13,11 @@ import redis
 from tests.counting import NOON, TODAY, add, drain, event
 from tests.support import TOP, add_outcomes, add_specialists, run_worker, settings_with, site_creates
 from worker.bots import is_bot
-from worker.explain import Repeats, explain
+from worker.daily.outcomes import refresh_open_days
+from worker.daily.recompute import WrongRow, diff_day, recompute_days
+from worker.inspection.explain import Repeats, explain
 from worker.migrations import migrate, migrations
-from worker.outcomes import refresh_open_days
 from worker.queries import query
-from worker.recompute import WrongRow, diff_day, recompute_days
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, seal_oldest_day
 
@@ -308,7 +308,7 @@ def test_parts_and_row_are_of_one_moment(
         drain(settings)
         return diff_day(*arguments)
 
-    monkeypatch.setattr("worker.explain.diff_day", count_meanwhile)
+    monkeypatch.setattr("worker.inspection.explain.diff_day", count_meanwhile)
     with connect_postgres(settings, "test") as reading:
         found = explain(settings, reading, client, "anna", TODAY)
     assert found.row is not None
@@ -358,7 +358,7 @@ def test_more_entries_than_are_looked_at(
     again = event()
     add(client, again, *[again] * 9)
     drain(settings)
-    monkeypatch.setattr("worker.explain.REPEATS_LOOKED_AT", 5)
+    monkeypatch.setattr("worker.inspection.explain.REPEATS_LOOKED_AT", 5)
     with connect_postgres(settings, "test") as reading:
         found = explain(settings, reading, client, "anna", TODAY).repeats
     assert isinstance(found, Repeats)

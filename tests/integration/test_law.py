@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tests.support import add_specialists, fresh_database, settings_for
 from worker.batch import Batch
 from worker.continuity import EntryId, Position
+from worker.daily.recompute import recompute_days
 from worker.embedded import Servers
 from worker.events import Event
-from worker.recompute import recompute_days
 from worker.store import Committed, Connection, begin_position, commit_batch, connect_postgres, create_partition
 
 SPECIALISTS = ["anna", "Boris", "null"]

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from tests.counting import TODAY, add, books, daily, drain, event
 from tests.support import add_specialists, run_worker, settings_for, settings_with, wait_until
-from worker import legacy
+from worker.daily.recompute import diff_day
 from worker.embedded import EmbeddedRedis
-from worker.legacy import LegacyArguments, legacy_steps
-from worker.legacy_view import run_dry_import
 from worker.migrations import migrate, migrations
 from worker.operation import Step
+from worker.operations import legacy
+from worker.operations.legacy import LegacyArguments, legacy_steps
+from worker.operations.legacy_view import run_dry_import
 from worker.pipeline import run_shard
-from worker.recompute import diff_day
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, seal_oldest_day
 

@@ -29,10 +29,10 @@ from tests.support import add_specialists, fresh_database, settings_for
 from worker import store
 from worker.batch import Batch
 from worker.continuity import Position
+from worker.daily.recompute import recompute_days
 from worker.embedded import Servers
 from worker.errors import Conflict, Retry
 from worker.pipeline import Rollup
-from worker.recompute import recompute_days
 from worker.report import Report
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres

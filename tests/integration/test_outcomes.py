@@ -33,15 +33,15 @@ from tests.support import (
 )
 from worker.batch import Batch
 from worker.continuity import EntryId, Position
+from worker.daily.outcomes import OutcomesArguments, backfill_steps, refresh_outcomes
+from worker.daily.recompute import recompute_days
 from worker.errors import Stop
 from worker.events import Event
+from worker.inspection.status import read_outcomes
 from worker.migrations import migrate, migrations
-from worker.outcomes import OutcomesArguments, backfill_steps, refresh_outcomes
 from worker.pipeline import run_shard
 from worker.queries import SQL_FOLDER, query
-from worker.recompute import recompute_days
 from worker.settings import Settings
-from worker.status import read_outcomes
 from worker.store import Connection, begin_position, commit_batch, connect_postgres, create_partition, load_position
 
 DAY = date(2026, 11, 10)

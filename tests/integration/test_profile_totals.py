@@ -11,8 +11,8 @@ import redis
 import jobs.outcomes
 from tests.counting import TODAY, add, drain, event
 from tests.support import WORKER_ROLE, add_specialists, environment, run_worker, settings_with
+from worker.daily.profile_totals import refresh_profile_totals
 from worker.errors import Retry, Stop
-from worker.profile_totals import refresh_profile_totals
 from worker.settings import Settings
 from worker.store import Connection
 

@@ -11,9 +11,10 @@ from psycopg.types.json import Jsonb
 from tests.counting import NOON, TODAY, add, drain, event, position_of
 from tests.support import add_outcomes, add_specialists, settings_for, settings_with, site_creates
 from worker.continuity import EntryId
+from worker.daily.outcomes import refresh_outcomes
+from worker.daily.visitors import refresh_visitors
 from worker.errors import NotMigrated, Retry
 from worker.migrations import migrate, migrations
-from worker.outcomes import refresh_outcomes
 from worker.producer import stream_of
 from worker.reading.figures import conversion_rate
 from worker.reading.period import parse_period
@@ -21,7 +22,6 @@ from worker.reading.read import NoSpecialist, counted_until, read
 from worker.reading.shape import Reading
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, seal_oldest_day
-from worker.visitors import refresh_visitors
 
 DAY = timedelta(days=1)
 DAY_MS = 86_400_000

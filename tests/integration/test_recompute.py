@@ -15,12 +15,12 @@ import redis
 from tests.support import SITE_OUTCOMES, add_outcomes, add_specialists, run_worker
 from worker.batch import Batch
 from worker.continuity import EntryId, Position
+from worker.daily.recompute import Recomputed, diff_day, recompute_days
 from worker.errors import Stop
 from worker.events import Event
 from worker.migrations import migrate, migrations
 from worker.pipeline import run_shard
 from worker.queries import query
-from worker.recompute import Recomputed, diff_day, recompute_days
 from worker.settings import Settings
 from worker.store import Connection, begin_position, commit_batch, connect_postgres, create_partition, load_position
 

@@ -12,7 +12,7 @@ from tests.support import add_outcomes, add_specialists, site_creates
 from worker.errors import Stop
 from worker.migrations import migrate, migrations
 from worker.operation import JsonObject, Step
-from worker.refresh import RefreshArguments, refresh_steps
+from worker.operations.refresh import RefreshArguments, refresh_steps
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -124,7 +124,7 @@ def test_cut_off_it_goes_on(
     settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After any step it may be cut off; from its cursor, or from the one before, it comes to the same."""
-    monkeypatch.setattr("worker.refresh.STEP_S", 0.0)
+    monkeypatch.setattr("worker.operations.refresh.STEP_S", 0.0)
     days = [TODAY - timedelta(days=ago) for ago in range(3, -1, -1)]
     add(client, *(viewed("anna", day) for day in days))
     drain(settings)
@@ -168,7 +168,7 @@ def test_old_refreshes_are_forgotten(connection: Connection, settings: Settings)
     """The hourly upkeep forgets what went well after a day and what did not after a week, but nothing that is open or
     that an operator had done.
     """
-    from worker.maintenance import keep_ledger  # noqa: PLC0415
+    from worker.upkeep.maintenance import keep_ledger  # noqa: PLC0415
 
     connection.execute(
         """INSERT INTO analytics.run (kind, arguments, operator, state, ended_at)

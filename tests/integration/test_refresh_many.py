@@ -13,12 +13,12 @@ from jobs.reviver import Reviver
 from jobs.runs import step_on
 from tests.counting import TODAY, add, daily, drain, event
 from tests.support import add_outcomes, add_specialists, environment, site_creates
-from worker import refresh_many
 from worker.errors import Stop
 from worker.migrations import migrate, migrations
-from worker.refresh import REFRESH, RefreshArguments
-from worker.refresh_many import refresh_waiting
-from worker.runs import Claim, claim_waiting_runs, finish_runs, open_run
+from worker.operations import refresh_many
+from worker.operations.refresh import REFRESH, RefreshArguments
+from worker.operations.refresh_many import refresh_waiting
+from worker.operations.runs import Claim, claim_waiting_runs, finish_runs, open_run
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 

@@ -13,13 +13,12 @@ import redis
 
 from tests.counting import NOON, TODAY, add, daily, dead, drain, event
 from tests.support import add_specialists, settings_with, wait_until
-from worker import replay
 from worker.continuity import LARGEST_SEQ, EntryId
+from worker.daily.recompute import diff_day
 from worker.errors import Conflict, Stop
 from worker.operation import JsonObject, Step
-from worker.pipeline import run_shard
-from worker.recompute import diff_day
-from worker.replay import (
+from worker.operations import replay
+from worker.operations.replay import (
     Forecast,
     ReplayArguments,
     RequeueArguments,
@@ -30,6 +29,7 @@ from worker.replay import (
     requeue_steps,
     survey,
 )
+from worker.pipeline import run_shard
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis
@@ -410,7 +410,7 @@ def test_dead_letters_in_slices(
     settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each letter is sent again once, though it is buried again at once and the run is stopped after every page."""
-    monkeypatch.setattr("worker.dead_letters.PAGE_LETTERS", 4)
+    monkeypatch.setattr("worker.operations.dead_letters.PAGE_LETTERS", 4)
     add(client, *(event("nobody") for _ in range(10)), event(note="x" * 2_000_000), event(type="other"))
     drain(settings)
     wanted = RequeueArguments(reason="unknown_specialist")
@@ -433,7 +433,7 @@ def test_letters_that_cannot_be_sent_are_passed_once(
     settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of letters that were too large are behind a run that is stopped after each of them, as all others are."""
-    monkeypatch.setattr("worker.dead_letters.PAGE_LETTERS", 2)
+    monkeypatch.setattr("worker.operations.dead_letters.PAGE_LETTERS", 2)
     for events in ([event("nobody")], [event(**{f"n{n}": "x" for n in range(1_001)}) for _ in range(5)]):
         add(client, *events)
         drain(settings)

@@ -15,14 +15,14 @@ from jobs.reviver import Reviver
 from jobs.runs import step_on
 from tests.counting import TODAY, add, daily, drain, event
 from tests.support import add_specialists, environment, settings_with, wait_until
-from worker import execute as executing
-from worker import runs as rows
+from worker.daily.recompute import RECOMPUTE, RecomputeArguments
 from worker.errors import Conflict, Retry, Stop
-from worker.execute import execute
 from worker.operation import Arguments, JsonObject, Operation, Problem, Step
-from worker.operations import OPERATIONS
-from worker.recompute import RECOMPUTE, RecomputeArguments
-from worker.runs import Run, State, claim_run, list_problems, load_run, open_run, revive_run, stop_run
+from worker.operations import execute as executing
+from worker.operations import runs as rows
+from worker.operations.execute import execute
+from worker.operations.registry import OPERATIONS
+from worker.operations.runs import Run, State, claim_run, list_problems, load_run, open_run, revive_run, stop_run
 from worker.settings import Settings
 from worker.store import Connection, seal_oldest_day
 

@@ -18,16 +18,16 @@ from jobs.outcomes import open_days
 from jobs.queue import TICK, AnalyticsJob, enqueue_tick, tick_of
 from tests.counting import drain
 from tests.support import ended, environment, run_worker, settings_with, start_worker, wait_until
-from worker.alerts import Tally, judge
+from worker.alerting.alerts import Tally, judge
 from worker.embedded import free_port
 from worker.errors import Retry
+from worker.inspection.observe import Observer
 from worker.migrations import migrate, migrations
-from worker.observe import Observer
-from worker.schedule_view import lines
-from worker.scheduled import Ran, Tick, read_scheduled
 from worker.scheduler import SCHEDULE, Scheduled
 from worker.settings import Settings
 from worker.store import Connection
+from worker.upkeep.schedule_view import lines
+from worker.upkeep.scheduled import Ran, Tick, read_scheduled
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -14,13 +14,13 @@ import redis
 
 from tests.counting import TODAY, add, books, daily, dead, drain, event
 from tests.support import add_specialists, settings_with, wait_until
+from worker.daily.recompute import diff_day, recompute_days
 from worker.errors import Conflict, Retry
-from worker.maintenance import keep_ledger
 from worker.pipeline import opened, run_shard
-from worker.recompute import diff_day, recompute_days
 from worker.report import Report
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, create_partition, list_partitions, seal_oldest_day
+from worker.upkeep.maintenance import keep_ledger
 
 OLD = TODAY - timedelta(days=60)
 STATE = 'SELECT ctid, xmin, daily.* FROM "SpecialistAnalyticsDaily" AS daily ORDER BY "specialistId", date'

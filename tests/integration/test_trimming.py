@@ -4,9 +4,9 @@ import redis
 
 from tests.counting import add, drain, event
 from tests.support import add_specialists, settings_with
-from worker.maintenance import trim_other_streams
 from worker.settings import Settings
 from worker.store import Connection
+from worker.upkeep.maintenance import trim_other_streams
 
 ENTRIES = 250
 """Trimming goes by nodes of a hundred entries at most."""

@@ -14,13 +14,8 @@ import redis
 import jobs.outcomes
 from tests.counting import TODAY, add, drain, event
 from tests.support import add_specialists, environment, run_worker, settings_with
-from worker.errors import Stop
-from worker.maintenance import keep_ledger
-from worker.queries import query
-from worker.recompute import recompute_days
-from worker.settings import Settings
-from worker.store import Connection, create_partition, list_partitions
-from worker.visitors import (
+from worker.daily.recompute import recompute_days
+from worker.daily.visitors import (
     ERROR,
     Visitors,
     refresh_visitors,
@@ -29,6 +24,11 @@ from worker.visitors import (
     refresh_visitors_of_utc_day,
     visitors_of,
 )
+from worker.errors import Stop
+from worker.queries import query
+from worker.settings import Settings
+from worker.store import Connection, create_partition, list_partitions
+from worker.upkeep.maintenance import keep_ledger
 
 OLD = TODAY - timedelta(days=60)
 STATE = "SELECT ctid, xmin, daily.* FROM analytics.daily_visitors AS daily ORDER BY date, specialist_id"

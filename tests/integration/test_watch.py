@@ -9,16 +9,17 @@ import redis
 
 from tests.receiver import Receiver, receiving
 from tests.support import SITE, add_specialists, settings_for, settings_with
-from worker import observe, watch, webhook
-from worker.alert_store import claim_message
+from worker.alerting import watch, webhook
+from worker.alerting.store import claim_message
+from worker.alerting.watch import Watch
 from worker.embedded import Servers, embedded
+from worker.inspection import observe
+from worker.inspection.observe import Observer
+from worker.inspection.status import read_open_alerts
 from worker.migrations import migrate, migrations
-from worker.observe import Observer
 from worker.pipeline import run_shard
 from worker.settings import Settings
-from worker.status import read_open_alerts
 from worker.store import Connection, connect_postgres
-from worker.watch import Watch
 
 
 class Scene:

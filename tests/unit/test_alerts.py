@@ -7,12 +7,23 @@ from typing import Any
 import pytest
 
 from tests.support import settings_for
-from worker.alerts import ALERTS, AT_ONCE, SHARE_WINDOW_S, Message, Patience, Readings, Tally, duration, judge, payload
+from worker.alerting.alerts import (
+    ALERTS,
+    AT_ONCE,
+    SHARE_WINDOW_S,
+    Message,
+    Patience,
+    Readings,
+    Tally,
+    duration,
+    judge,
+    payload,
+)
 from worker.errors import Retry
-from worker.observe import Finding, Observation, Records
-from worker.scheduled import Ran
+from worker.inspection.observe import Finding, Observation, Records
+from worker.inspection.status import Books, Closing, Outcomes, ShardStatus
 from worker.settings import Settings
-from worker.status import Books, Closing, Outcomes, ShardStatus
+from worker.upkeep.scheduled import Ran
 
 NOTHING_READ = Tally(0, 0)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

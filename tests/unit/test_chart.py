@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.chart import EIGHTHS, bars
+from worker.reading.chart import EIGHTHS, bars
 
 
 def test_bars() -> None:

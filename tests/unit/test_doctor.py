@@ -17,7 +17,7 @@ from worker.doctor.postgres_checks import OutcomeTable, PartitionSize, PostgresF
 from worker.doctor.redis_checks import RedisFacts, StreamSize
 from worker.doctor.stream_checks import Finding, Stand
 from worker.events import Reason, Rules
-from worker.request_store import RequestBooks, RequestStand
+from worker.operations.request_store import RequestBooks, RequestStand
 from worker.stream import Backlog
 
 OK, WARNING, ERROR = Level.OK, Level.WARNING, Level.ERROR

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.errors import AnalyticsError, NotMigrated, Retry, Stop
-from worker.observe import Observation, Records
-from worker.status import Books, Closing, Outcomes, ShardStatus
+from worker.inspection.observe import Observation, Records
+from worker.inspection.status import Books, Closing, Outcomes, ShardStatus
 from worker.web.health import GRACE_S, find_problems, stands
 
 LONG = GRACE_S + 1

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.legacy_keys import Counter, Total, parse_key, parse_value, shown, source_of
 from worker.operation import Problem
+from worker.operations.legacy_keys import Counter, Total, parse_key, parse_value, shown, source_of
 
 DAY, LAST = date(2026, 11, 10), date(2026, 11, 23)
 COUNTER = Counter(DAY, "anna", "profile_view", ":catalog")

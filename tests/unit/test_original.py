@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.counting import NOON
-from worker.dead_letters import BEHIND_ALL, Letter, resent
 from worker.events import Event, Rules, parse
+from worker.operations.dead_letters import BEHIND_ALL, Letter, resent
 from worker.original import as_json, from_json
 
 PARTS = st.lists(st.binary(max_size=40) | st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass")))

@@ -10,10 +10,10 @@ from pydantic import AliasChoices
 from typer.main import get_command
 
 from jobs.receiver import MOST_OPEN
-from worker.alerts import ALERTS
+from worker.alerting.alerts import ALERTS
 from worker.cli import app
 from worker.events import LIMITS, Reason
-from worker.requests import REFRESH_DAYS, RequestReason
+from worker.operations.requests import REFRESH_DAYS, RequestReason
 from worker.scheduler import SCHEDULE
 from worker.settings import Settings
 from worker.web.metrics import METRICS

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.refresh import RefreshArguments
-from worker.requests import Refused, Request, RequestReason, parse_request
+from worker.operations.refresh import RefreshArguments
+from worker.operations.requests import Refused, Request, RequestReason, parse_request
 
 TODAY = date(2026, 11, 22)
 

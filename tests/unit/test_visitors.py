@@ -8,7 +8,7 @@ import pytest
 from datasketches import hll_sketch
 
 from tests.support import TOP
-from worker.visitors import ERROR, LG_K, merged, sketch_of
+from worker.daily.visitors import ERROR, LG_K, merged, sketch_of
 
 
 def hashes(random: Random, number: int) -> list[bytes]:

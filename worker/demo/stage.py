@@ -23,10 +23,10 @@ from worker.demo.count import Books, Count, Key, Row
 from worker.demo.interrupts import held
 from worker.embedded import embedded
 from worker.errors import Stop
+from worker.inspection.status import Status, read_status
 from worker.migrations import migrate, migrations
 from worker.queries import query
 from worker.settings import Settings, load_settings, without_credentials
-from worker.status import Status, read_status
 from worker.store import Connection, connect_postgres, postgres_errors
 from worker.stream import connect_redis, redis_errors
 from worker.supervisor import COMMAND

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.demo.count import Count
+from worker.inspection.status import Status
 from worker.settings import Settings, without_credentials
-from worker.status import Status
 
 BUSIEST = 8
 PLAIN_EVERY_S = 1.0

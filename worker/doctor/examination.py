@@ -8,14 +8,14 @@ from contextlib import ExitStack, contextmanager
 
 import redis
 
+from worker.daily.profile_totals import read_access
 from worker.doctor import clock_checks, event_checks, job_checks, postgres_checks, redis_checks, stream_checks
 from worker.doctor.check import Check, error, ok
 from worker.doctor.clock_checks import Offset
 from worker.doctor.job_checks import JobFacts
 from worker.errors import AnalyticsError, Retry, Stop
 from worker.migrations import missing_migrations
-from worker.profile_totals import read_access
-from worker.request_store import read_requests
+from worker.operations.request_store import read_requests
 from worker.settings import Settings
 from worker.store import Connection, check_time_zone, connect_postgres
 from worker.stream import connect_redis, redis_errors

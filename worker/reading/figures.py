@@ -65,7 +65,7 @@ class Facts(NamedTuple):
 
 
 class Visited(NamedTuple):
-    """The different visitors of a day, as `worker.visitors` keeps them."""
+    """The different visitors of a day, as `worker.daily.visitors` keeps them."""
 
     number: int
     sketch: bytes
@@ -96,7 +96,7 @@ class Found:
     visitors: Mapping[date, Visited]
     """Those of the same days, as far as any are known."""
     merged: Callable[[Sequence[bytes]], int]
-    """How many different visitors some sketches are of: `worker.visitors.merged`, which this pure module cannot ask."""
+    """How many visitors some sketches are of: `worker.daily.visitors.merged`, which this pure module cannot ask."""
     as_of: datetime | None
 
 

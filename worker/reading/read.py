@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import redis
 from psycopg.rows import class_row
 
+from worker.daily.visitors import merged
 from worker.errors import Conflict, Stop
 from worker.producer import stream_of
 from worker.queries import query
@@ -17,7 +18,6 @@ from worker.reading.shape import Loss, Reading
 from worker.settings import Settings
 from worker.store import Connection, load_position, postgres_errors, preparing
 from worker.stream import read_backlog
-from worker.visitors import merged
 
 
 class NoSpecialist(Stop):

@@ -2,7 +2,7 @@
 
 from starlette.applications import Starlette
 
-from worker.observe import Observer
+from worker.inspection.observe import Observer
 from worker.settings import Settings
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes

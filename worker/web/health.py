@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.errors import AnalyticsError, NotMigrated, Retry
-from worker.observe import Observation, Observer
+from worker.inspection.observe import Observation, Observer
+from worker.inspection.status import ShardStatus
 from worker.settings import Settings
-from worker.status import ShardStatus
 
 GRACE_S = 60.0
 """Seconds that an entry may wait unread while the position stands still: a rollup job that died with its worker is

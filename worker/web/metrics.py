@@ -24,13 +24,13 @@ from starlette.routing import Route
 
 from jobs.queue import OPS, ROLLUP
 from jobs.view import JobsView, jobs_and_workers
-from worker.alerts import ALERTS
+from worker.alerting.alerts import ALERTS
 from worker.days import end_of
 from worker.errors import AnalyticsError
 from worker.events import Reason
-from worker.observe import POSTGRESQL, REDIS, Observer, Records
+from worker.inspection.observe import POSTGRESQL, REDIS, Observer, Records
+from worker.inspection.status import DeadLetters, ShardStatus, read_dead_letters
 from worker.settings import Settings
-from worker.status import DeadLetters, ShardStatus, read_dead_letters
 from worker.stream import redis_errors
 from worker.web.health import NO_STORE
 

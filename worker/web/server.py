@@ -5,8 +5,8 @@ import socket
 import uvicorn
 
 from worker.errors import Stop
+from worker.inspection.observe import Observer
 from worker.log import get_logger
-from worker.observe import Observer
 from worker.settings import Settings
 from worker.stop import StopSignal
 from worker.web.app import create_app

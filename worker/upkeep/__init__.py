@@ -1,0 +1,1 @@
+"""What the schedule keeps in order, and how its lines ran."""
