@@ -5,7 +5,7 @@ Exit codes: 0 all is well, 1 something that was asked about does not hold, 2 a p
 
 import resource
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -161,7 +161,7 @@ def web(
     port: Annotated[int, typer.Option(envvar="PORT", min=0, max=65535, help="Port to listen on.")] = 8000,
     lifeline: Lifeline = None,
 ) -> None:
-    """Answer /metrics and /healthz over HTTP."""
+    """Answer over HTTP: the API, /metrics and /healthz."""
     from worker.supervisor import watch_lifeline
     from worker.web.server import run_web
 
@@ -514,6 +514,31 @@ def export(
     from worker.reading.export import run_export
 
     raise typer.Exit(run_export(_settings(), date_of(first, "--from"), date_of(last, "--to"), file_format, output))
+
+
+@app.command()
+def token(
+    subject: Annotated[
+        str | None, typer.Argument(metavar="SPECIALIST", help="Id of a specialist.", show_default=False)
+    ] = None,
+    *,
+    ops: Annotated[bool, typer.Option("--ops", help="For the operator's page; who it is for may be named.")] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=100_000, help="Good for so long; else 12, or a quarter with --link."),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="The path of a page that it opens, once.")] = False,
+) -> None:
+    """Print a token that shows a specialist's numbers, or the operator's page, to whoever has it."""
+    from worker.token import DEFAULT_HOURS, DEFAULT_LINK_HOURS, PAGES, Audience, sign, signing_key
+
+    if not (subject or ops):
+        raise Stop("a token is for a SPECIALIST, or with --ops for the operator")
+    key = signing_key(_settings().secret)
+    audience = Audience.OPERATOR if ops else Audience.SPECIALIST
+    lifetime = timedelta(hours=hours or (DEFAULT_LINK_HOURS if link else DEFAULT_HOURS))
+    made = sign(key, subject or "operator", audience=audience, lifetime=lifetime, link=link)
+    typer.echo(f"{PAGES[audience]}?token={made}" if link else made)
 
 
 @app.command()

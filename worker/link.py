@@ -20,8 +20,40 @@ C = TypeVar("C", bound=Closing)
 T = TypeVar("T")
 
 
+class Held(Generic[C]):
+    """One connection of one thread, opened when it is needed, thrown away after an error."""
+
+    def __init__(self, connect: Callable[[], C]) -> None:
+        """Nothing is opened yet; `connect` raises what it has to."""
+        self._connect = connect
+        self.connection: C | None = None
+
+    def put(self, question: Callable[[C], T]) -> T:
+        """The answer to a question. It is put again, on a new connection, when the old one turns out to be broken."""
+        if self.connection is not None:
+            try:
+                return self._put_on(self.connection, question)
+            except Retry:
+                pass  # perhaps the server was started anew since the last question
+        self.connection = self._connect()
+        return self._put_on(self.connection, question)
+
+    def _put_on(self, connection: C, question: Callable[[C], T]) -> T:
+        try:
+            return question(connection)
+        except Exception:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
 class Link(Generic[C]):
-    """One connection to one server, opened when it is needed, thrown away after an error.
+    """One connection to one server, that any thread may ask for a limited time.
 
     Neither libpq nor a resolver of names knows a limit for all that can take long (a server that was frozen still
     acknowledges packets), so a question is asked in a thread that is left behind if there is no answer. Such a thread
@@ -37,10 +69,9 @@ class Link(Generic[C]):
             limit_s: seconds that an answer may take, with connecting.
         """
         self.name = name
-        self._connect = connect
         self._limit_s = limit_s
         self._free = threading.Semaphore()
-        self._connection: C | None = None
+        self._held = Held(connect)
 
     def ask(self, question: Callable[[C], T]) -> T:
         """The server's answer; one question at a time.
@@ -66,32 +97,13 @@ class Link(Generic[C]):
     def close(self) -> None:
         """End the connection, unless a question is still being asked; then it ends with the process."""
         if self._free.acquire(blocking=False):
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._held.close()
             self._free.release()
 
     def _answer(self, question: Callable[[C], T], answer: Future[T]) -> None:
         try:
-            answer.set_result(self._put(question))
+            answer.set_result(self._held.put(question))
         except BaseException as error:  # raised again where the answer is awaited
             answer.set_exception(error)
         finally:
             self._free.release()
-
-    def _put(self, question: Callable[[C], T]) -> T:
-        if self._connection is not None:
-            try:
-                return self._put_on(self._connection, question)
-            except Retry:
-                pass  # perhaps the server was started anew since the last question
-        self._connection = self._connect()
-        return self._put_on(self._connection, question)
-
-    def _put_on(self, connection: C, question: Callable[[C], T]) -> T:
-        try:
-            return question(connection)
-        except Exception:
-            self._connection = None
-            connection.close()
-            raise

@@ -107,7 +107,8 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(
         None,
         validation_alias="ANALYTICS_SECRET",
-        description="key for the hash of `visitorId`; without it no visitor is stored",
+        description="key for the hash of `visitorId`, and for [tokens](#the-api) if it has 32 bytes or more; without it"
+        " no visitor is stored, and nobody gets in",
     )
     profile_totals: bool = Field(
         False,

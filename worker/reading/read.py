@@ -89,7 +89,7 @@ def _read(
         "first_before": Span(asked.first, asked.last).before.first if asked.first else EPOCH,
         "last": asked.last,
         "time_zone": settings.time_zone,
-        "stream": _stream_of(specialist, settings),
+        "stream": stream_for(specialist, settings),
         "streams": list(settings.stream_keys),
     }
     with (
@@ -144,7 +144,7 @@ def counted_until(settings: Settings, connection: Connection, client: redis.Redi
     Raises:
         Stop, Retry: a server refuses us, or is away.
     """
-    stream = _stream_of(specialist, settings)
+    stream = stream_for(specialist, settings)
     position = load_position(connection, stream)
     if position is None:
         return None
@@ -152,7 +152,8 @@ def counted_until(settings: Settings, connection: Connection, client: redis.Redi
     return datetime.fromtimestamp(backlog.redis_s - max(backlog.oldest_age_s or 0.0, 0.0), UTC)
 
 
-def _stream_of(specialist: str, settings: Settings) -> str:
+def stream_for(specialist: str, settings: Settings) -> str:
+    """Key of the stream that a specialist's events come by, whatever somebody typed for the id."""
     return stream_of({b"specialistId": specialist.encode("utf-8", "replace")}, settings.stream_keys)
 
 

@@ -1,13 +1,24 @@
 """The routes. Each kind of answer has a module, which makes its routes out of what it needs."""
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from worker.inspection.observe import Observer
 from worker.settings import Settings
+from worker.web.access import Access
+from worker.web.api import api_routes
+from worker.web.headers import SecurityHeaders
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
+from worker.web.problems import EXCEPTION_HANDLERS
+from worker.web.readings import Readings
 
 
-def create_app(settings: Settings, observer: Observer) -> Starlette:
+def create_app(settings: Settings, observer: Observer, access: Access, readings: Readings) -> ASGIApp:
     """The ASGI application. No server is asked before somebody asks us."""
-    return Starlette(routes=[*metrics_routes(settings, observer), *health_routes(settings, observer)])
+    routes = [
+        *metrics_routes(settings, observer),
+        *health_routes(settings, observer),
+        *api_routes(access, readings),
+    ]
+    return SecurityHeaders(Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS)))

@@ -9,7 +9,10 @@ from worker.inspection.observe import Observer
 from worker.log import get_logger
 from worker.settings import Settings
 from worker.stop import StopSignal
+from worker.token import signing_key
+from worker.web.access import Access
 from worker.web.app import create_app
+from worker.web.readings import Readings
 
 DRAIN_S = 3
 """Seconds that requests at work have when the server is told to stop."""
@@ -32,9 +35,18 @@ def run_web(settings: Settings, host: str, port: int) -> int:
         Stop: the address is not to be had.
     """
     StopSignal().install()  # uvicorn sends the signal that ended it once more, to whoever listened before
-    with _listen(host, port) as listening, Observer(settings, "web") as observer:
+    try:
+        signing_key(settings.secret)
+    except Stop as error:
+        log.warning("nobody gets in but to /metrics and /healthz", why=str(error))
+    with (
+        _listen(host, port) as listening,
+        Observer(settings, "web") as observer,
+        Access(settings) as access,
+        Readings(settings) as readings,
+    ):
         config = uvicorn.Config(
-            create_app(settings, observer),
+            create_app(settings, observer, access, readings),
             access_log=False,
             log_config=None,
             log_level="warning",

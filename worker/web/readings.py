@@ -1,0 +1,160 @@
+"""Readings for pages and the API: read once for all who ask the same at the same time, and kept for a second."""
+
+import asyncio
+import hashlib
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple, Self
+
+import redis
+
+from worker.days import local_date
+from worker.errors import AnalyticsError
+from worker.link import Link
+from worker.log import get_logger
+from worker.reading.period import Asked, parse_period
+from worker.reading.read import NoSpecialist, counted_until, read, stream_for
+from worker.reading.shape import Reading
+from worker.settings import Settings
+from worker.store import Connection, connect_postgres
+from worker.stream import connect_redis
+from worker.web.pool import Pool
+
+FRESH_S = 1.0
+"""Seconds that a reading is given out again: a page that is reloaded, or looked at by several."""
+
+MOST_KEPT = 512
+"""Readings: with their JSON a few megabytes."""
+
+CONNECTIONS = 4
+"""A reading waits for PostgreSQL about half of its time, and the other half for Python, of which there is one."""
+
+ANSWER_S = 3.0
+"""Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
+
+MOST_WAITING = 256
+"""Questions in the queue: what is read in about half a second."""
+
+AS_OF_S, AS_OF_AWAY_S = 1.0, 5.0
+"""Seconds that it is known how far a stream is read; longer if Redis could not say."""
+
+REDIS_ANSWER_S = 0.5
+
+log = get_logger(__name__)
+
+
+class Finished(NamedTuple):
+    """A reading, and its JSON."""
+
+    reading: Reading
+    body: bytes
+    etag: str
+    """Of the body, byte for byte."""
+
+
+@dataclass(slots=True)
+class _AsOf:
+    moment: datetime | None
+    asked_again: float
+
+
+class _Kept(NamedTuple):
+    answer: "asyncio.Task[Finished]"
+    until: float
+
+
+class Readings:
+    """Reads for any number of requests at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is opened yet."""
+        self._settings = settings
+        self._pool = Pool(lambda: connect_postgres(settings, "web"), CONNECTIONS, ANSWER_S, MOST_WAITING)
+        self._redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), REDIS_ANSWER_S)
+        self._as_of: dict[str, _AsOf] = {}
+        self._kept: dict[tuple[str, Asked], _Kept] = {}
+        self._complaint = ""
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.__exit__()
+        self._redis.close()
+
+    def asked(self, name: str | None, first: str | None, last: str | None) -> Asked:
+        """Read what somebody asked for; today is what it is now.
+
+        Raises:
+            NoPeriod: see `parse_period`.
+        """
+        return parse_period(name, first, last, local_date(datetime.now(UTC), self._settings.time_zone))
+
+    async def read(self, specialist: str, asked: Asked) -> Reading:
+        """Everything about a specialist and a period, at most `FRESH_S` old.
+
+        Raises:
+            NoSpecialist: there is none of this name.
+            Retry: PostgreSQL is away, hangs, or is asked too much. Redis may be: then it is less exact of when the
+                numbers are.
+            Stop: PostgreSQL is not migrated, or refuses.
+        """
+        return (await self.finish(specialist, asked)).reading
+
+    async def finish(self, specialist: str, asked: Asked) -> Finished:
+        """The same, with its JSON."""
+        key, now = (specialist, asked), time.monotonic()
+        kept = self._kept.get(key)
+        if kept is None or (kept.answer.done() and kept.until < now):
+            self._kept.pop(key, None)
+            kept = _Kept(asyncio.create_task(self._ask(specialist, asked)), now + FRESH_S)
+            self._kept[key] = kept
+            self._forget(now)
+        return await asyncio.shield(kept.answer)  # others wait for the same
+
+    def _forget(self, now: float) -> None:
+        """Drop what is too old or too much. What came first is at the front."""
+        while self._kept:
+            key, kept = next(iter(self._kept.items()))
+            if len(self._kept) <= MOST_KEPT and kept.until >= now:
+                break
+            del self._kept[key]
+
+    async def _ask(self, specialist: str, asked: Asked) -> Finished:
+        try:
+            found = await self._pool.ask(lambda connection: self._read(connection, specialist, asked))
+        except AnalyticsError as error:
+            if str(error) != self._complaint:  # not once for each who asks
+                log.warning("no reading", why=str(error))
+            self._complaint = str(error)
+            raise
+        self._complaint = ""
+        if isinstance(found, NoSpecialist):
+            raise found
+        return found
+
+    def _read(self, connection: Connection, specialist: str, asked: Asked) -> Finished | NoSpecialist:
+        """In a thread. That there is nobody is an answer: the connection has done nothing wrong."""
+        try:
+            found = read(self._settings, connection, specialist, asked, self._counted_until(connection, specialist))
+        except NoSpecialist as nobody:
+            return nobody
+        body = found.model_dump_json(by_alias=True).encode()
+        return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
+
+    def _counted_until(self, connection: Connection, specialist: str) -> datetime | None:
+        """The whole minute: it is true for longer, so equal numbers are equal bytes, and can be kept by their ETag."""
+        stream, now = stream_for(specialist, self._settings), time.monotonic()
+        known = self._as_of.setdefault(stream, _AsOf(None, -1.0))
+        if known.asked_again < now:
+            known.asked_again = now + AS_OF_AWAY_S  # meanwhile others make do with what is known
+            with suppress(AnalyticsError):
+                known.moment = None
+                known.moment = self._redis.ask(
+                    lambda client: counted_until(self._settings, connection, client, specialist)
+                )
+                known.asked_again = now + AS_OF_S
+        return known.moment and known.moment.replace(second=0, microsecond=0)
