@@ -7,6 +7,7 @@ from worker.inspection.observe import Observer
 from worker.settings import Settings
 from worker.web.access import Access
 from worker.web.api import api_routes
+from worker.web.assets import asset_routes
 from worker.web.headers import SecurityHeaders
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
@@ -20,5 +21,6 @@ def create_app(settings: Settings, observer: Observer, access: Access, readings:
         *metrics_routes(settings, observer),
         *health_routes(settings, observer),
         *api_routes(access, readings),
+        *asset_routes(),
     ]
     return SecurityHeaders(Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS)))

@@ -1,0 +1,53 @@
+"""From a template to an answer: every page of ours is made here, in the language and the theme of whoever asked."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from worker.web.assets import assets
+from worker.web.preferences import Theme, here, preferences
+from worker.web.words import Language, Words
+
+WORDS = {language: Words(language) for language in Language}
+
+_templates = Environment(
+    loader=PackageLoader("worker.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.globals |= {"languages": list(Language), "themes": list(Theme)}
+
+
+def render(
+    request: Request,
+    template: str,
+    context: Mapping[str, object],
+    status_code: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A page.
+
+    Beside the context a template has `t` (texts, numbers and dates in its language, see `Words`), `theme`, `asset` (the
+    address of a file) and `here` (the address of this page with other parameters).
+    """
+    language, theme = preferences(request)
+    return HTMLResponse(
+        _templates.get_template(template).render(
+            context,
+            t=WORDS[language],
+            theme=theme,
+            asset=_address,
+            here=partial(here, request),
+        ),
+        status_code,
+        {"Cache-Control": "no-store", "Content-Language": language, **(headers or {})},
+    )
+
+
+def _address(name: str) -> str:
+    return assets()[name].address
