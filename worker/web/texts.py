@@ -31,6 +31,175 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "theme_auto": Text("As on this device", "Как на устройстве"),
         "theme_light": Text("Light", "Светлое"),
         "theme_dark": Text("Dark", "Тёмное"),
+        # periods
+        "periods": Text("Period", "Период"),
+        "period_day": Text("Day", "День"),
+        "period_week": Text("Week", "Неделя"),
+        "period_month": Text("Month", "Месяц"),
+        "period_quarter": Text("Quarter", "Квартал"),
+        "period_year": Text("Year", "Год"),
+        "period_all": Text("All time", "Всё время"),
+        "period_range": Text("Dates", "Даты"),
+        "range_from": Text("From", "С"),
+        "range_to": Text("To", "По"),
+        "range_show": Text("Show", "Показать"),
+        "heading_day": Text("Today", "Сегодня"),
+        "heading_week": Text("The last 7 days", "Последние 7 дней"),
+        "heading_month": Text("The last 30 days", "Последние 30 дней"),
+        "heading_quarter": Text("The last 90 days", "Последние 90 дней"),
+        "heading_year": Text("The last 365 days", "Последние 365 дней"),
+        "heading_all": Text("All time", "За всё время"),
+        "compared": Text("compared with {days}", "сравнение с периодом {days}"),
+        "open_day": Text("today is not over yet", "сегодняшний день ещё идёт"),
+        # how fresh it is
+        "as_of": Text("As of {moment}", "По состоянию на {moment}"),
+        "as_of_never": Text("Nothing has been read yet", "Данных ещё не поступало"),
+        "complete_through": Text("complete through {day}", "полные данные по {day}"),
+        "complete_never": Text("no day is checked yet", "ни один день ещё не сверен"),
+        "time_zone": Text("time zone: {zone}", "часовой пояс: {zone}"),
+        # the six numbers
+        "metrics": Text("Key figures", "Главные показатели"),
+        "profile_views": Text("Profile views", "Просмотры профиля"),
+        "contact_views": Text("Contact views", "Просмотры контактов"),
+        "requests": Text("Requests", "Заявки"),
+        "orders": Text("Orders", "Заказы"),
+        "reviews": Text("Reviews", "Отзывы"),
+        "visitors": Text("Visitors", "Посетители"),
+        "was": Text("before: {number}", "было: {number}"),
+        "new": Text("new", "впервые"),
+        "not_counted": Text("not counted then", "тогда не считали"),
+        "no_period_before": Text("no period before", "не с чем сравнить"),
+        "visitors_unknown": Text(
+            "unknown: the site does not send a visitorId", "неизвестно: сайт не передаёт visitorId"
+        ),
+        "uncounted": Text("was not counted in these days", "в эти дни не считали"),
+        "estimate": Text(
+            "an estimate: it is off by 1.6% at most, 95 times in 100",
+            "оценка: отклонение не больше 1,6 % в 95 случаях из 100",
+        ),
+        # what a person should know first
+        "empty_title": Text("Nothing has been counted yet", "Пока ничего не посчитано"),
+        "empty_text": Text(
+            "The first view of your profile will be here within seconds.",
+            "Первый же просмотр вашего профиля появится здесь через несколько секунд.",
+        ),
+        "since_title": Text("Counting since {day}", "Считаем с {day}"),
+        "since_text": Text(
+            "Days before that are left out where nobody counted: they are gaps, not zeros.",
+            "Дни, когда просмотры не считались, пропущены: это пробелы, а не нули.",
+        ),
+        "quiet_title": Text("Nobody came in these days", "В эти дни никто не заходил"),
+        "quiet_text": Text(
+            "The counting went on; there was just nothing to count. Try a longer period.",
+            "Подсчёт шёл, но считать было нечего. Попробуйте период подлиннее.",
+        ),
+        "lost_title": Text("Some events were lost", "Часть событий потеряна"),
+        "lost_unknown": Text(
+            "{days}: an unknown number of events was lost before it could be counted, perhaps some of yours.",
+            "{days}: неизвестное число событий пропало до подсчёта, среди них могли быть ваши.",
+        ),
+        # trend
+        "trend": Text("Trend", "Динамика"),
+        "trend_day": Text("by day", "по дням"),
+        "trend_week": Text("by week", "по неделям"),
+        "trend_month": Text("by month", "по месяцам"),
+        "trend_table": Text("Show as a table", "Показать таблицей"),
+        "trend_caption": Text("Numbers", "Числа"),
+        "trend_chart": Text(
+            "Line chart of the numbers in the table below. The arrow keys read it point by point.",
+            "График чисел из таблицы ниже. Стрелки на клавиатуре читают его по точкам.",
+        ),
+        "series": Text("Lines of the chart", "Линии графика"),
+        "before": Text("Profile views before", "Просмотры профиля ранее"),
+        "date": Text("Date", "Дата"),
+        "so_far": Text("so far", "пока"),
+        "gap": Text("not counted", "не считали"),
+        "unknown": Text("not known", "неизвестно"),
+        # funnel
+        "funnel": Text("From view to order", "От просмотра к заказу"),
+        "rate_contact_views": Text("{rate} of the views opened a contact", "{rate} просмотров дошли до контактов"),
+        "rate_requests": Text("{rate} of them sent a request", "{rate} из них стали заявками"),
+        "rate_orders": Text("{rate} of them became an order", "{rate} из них стали заказами"),
+        # sources and types
+        "sources": Text("Where they came from", "Откуда приходят"),
+        "source": Text("Source", "Источник"),
+        "catalog": Text("Catalogue", "Каталог"),
+        "search": Text("Search", "Поиск"),
+        "direct": Text("Direct link", "Прямая ссылка"),
+        "other": Text("Other", "Другое"),
+        "views": Text("Views", "Просмотры"),
+        "share": Text("Share", "Доля"),
+        "sources_none": Text("No profile views in these days.", "За эти дни просмотров профиля не было."),
+        "contact_types": Text("Which contacts were opened", "Какие контакты открывали"),
+        "contact_type": Text("Contact", "Контакт"),
+        "contact_types_since": Text("from {day} on", "начиная с {day}"),
+        "contact_types_gone": Text(
+            "Single events of these days are no longer kept, only their totals.",
+            "Отдельные события за эти дни уже не хранятся, остались только суммы.",
+        ),
+        "contact_types_none": Text("No contact views in these days.", "За эти дни контакты не открывали."),
+        "phone": Text("Phone", "Телефон"),
+        "email": Text("Email", "Почта"),
+        "telegram": Text("Telegram", "Telegram"),
+        "whatsapp": Text("WhatsApp", "WhatsApp"),
+        "website": Text("Website", "Сайт"),
+        "contact_type_other": Text("Others, or not said", "Прочие или не указано"),
+        # what the numbers mean
+        "meaning": Text("What is counted", "Что здесь считается"),
+        "meaning_views": Text(
+            "Views of your profile and of your contacts count once each. Your own visits and those of robots do not count.",
+            "Каждый просмотр профиля и контактов учитывается один раз. Ваши собственные визиты и роботы не учитываются.",
+        ),
+        "meaning_visitors": Text(
+            "Visitors are different people: who comes on two days is one. Their number can therefore be smaller than the sum of the days.",
+            "Посетители – это разные люди: пришедший в два разных дня считается один раз, поэтому их может быть меньше, чем в сумме по дням.",
+        ),
+        "meaning_outcomes": Text(
+            "Requests, orders and reviews count on the day on which they were made.",
+            "Заявки, заказы и отзывы относятся к тому дню, когда они были сделаны.",
+        ),
+        "meaning_changes": Text(
+            "Changes are against as many days right before.",
+            "Изменения показаны относительно стольких же дней непосредственно перед периодом.",
+        ),
+        "profile": Text("Profile", "Профиль"),
+        # pages that could not be shown
+        "error_400_title": Text("There is no such period", "Такого периода нет"),
+        "error_400_text": Text(
+            "Choose one of the periods, or two dates: the first no later than the last and not after today, ten years apart at most.",
+            "Выберите один из периодов или две даты: первая не позже последней и не в будущем, между ними не больше десяти лет.",
+        ),
+        "error_401_title": Text("Please come in through the site", "Войдите через сайт"),
+        "error_401_text": Text(
+            "The link has expired or was used before, or your visit here has ended. Nothing is lost: open the analytics again from your profile on the site.",
+            "Ссылка устарела или уже использована, либо время входа истекло. Ничего не потеряно: откройте аналитику заново из своего профиля на сайте.",
+        ),
+        "error_403_title": Text("This page is not yours", "Это не ваша страница"),
+        "error_403_text": Text(
+            "You are signed in as somebody else. Open the analytics from your own profile on the site.",
+            "Вы вошли под другим именем. Откройте аналитику из своего профиля на сайте.",
+        ),
+        "error_404_title": Text("This profile is not known here", "Такого профиля здесь нет"),
+        "error_404_text": Text(
+            "If it is new, try again in a few minutes. It may also have been deleted.",
+            "Если он создан только что, зайдите через несколько минут. Возможно, профиль удалён.",
+        ),
+        "error_429_title": Text("A little slower, please", "Чуть помедленнее"),
+        "error_429_text": Text(
+            "This page was asked for too often. Try again in a minute.",
+            "Слишком много запросов подряд. Попробуйте через минуту.",
+        ),
+        "error_500_title": Text("Something went wrong here", "Что-то пошло не так"),
+        "error_500_text": Text(
+            "It is our mistake, and it is written down. Your numbers are safe: try again in a minute.",
+            "Это наша ошибка, и она записана. С вашими числами всё в порядке: попробуйте через минуту.",
+        ),
+        "error_503_title": Text("The database cannot be reached", "База данных недоступна"),
+        "error_503_text": Text(
+            "Your numbers are safe, and views go on being collected. Try again in a minute.",
+            "С вашими числами всё в порядке, просмотры по-прежнему собираются. Попробуйте через минуту.",
+        ),
+        "error_again": Text("Try again", "Попробовать снова"),
     }
 )
 
@@ -38,7 +207,26 @@ COUNTED: Mapping[str, Counted] = MappingProxyType(
     {
         "days": Counted(
             {"one": "{n} day", "other": "{n} days"},
-            {"one": "{n} день", "few": "{n} дня", "many": "{n} дней", "other": "{n} дня"},
+            {"one": "{n} день", "few": "{n} дня", "many": "{n} дней"},
+        ),
+        "counted_days": Counted(
+            {"one": "counted on {n} day only", "other": "counted on {n} days only"},
+            {"one": "считали только {n} день", "few": "считали только {n} дня", "many": "считали только {n} дней"},
+        ),
+        "lost": Counted(
+            {
+                "one": "{days}: {n} event was lost before it could be counted, perhaps one of yours.",
+                "other": "{days}: {n} events were lost before they could be counted, perhaps some of yours.",
+            },
+            {
+                "one": "{days}: {n} событие пропало до подсчёта, возможно, ваше.",
+                "few": "{days}: {n} события пропали до подсчёта, среди них могли быть ваши.",
+                "many": "{days}: {n} событий пропало до подсчёта, среди них могли быть ваши.",
+            },
+        ),
+        "lost_more": Counted(
+            {"one": "and {n} more time.", "other": "and {n} more times."},
+            {"one": "и ещё {n} раз.", "few": "и ещё {n} раза.", "many": "и ещё {n} раз."},
         ),
     }
 )
