@@ -11,6 +11,7 @@ from worker.web.assets import asset_routes
 from worker.web.headers import SecurityHeaders
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
+from worker.web.page import page_routes
 from worker.web.problems import EXCEPTION_HANDLERS
 from worker.web.readings import Readings
 
@@ -22,5 +23,6 @@ def create_app(settings: Settings, observer: Observer, access: Access, readings:
         *health_routes(settings, observer),
         *api_routes(access, readings),
         *asset_routes(),
+        *page_routes(settings, access, readings),
     ]
     return SecurityHeaders(Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS)))

@@ -1,6 +1,6 @@
 """`/profile/analytics`: a specialist's own numbers as a page.
 
-It is whole without JavaScript; with it the trend is drawn. Whoever comes by a link of the site has its token exchanged for
+It is whole without JavaScript; with it the trend is drawn. The token of the link that somebody came by is exchanged for
 a cookie, and sees an address without it.
 """
 
@@ -100,7 +100,7 @@ def _problem(request: Request, error: Exception, settings: Settings) -> Response
 
 def _why(error: Exception, status: HTTPStatus) -> str:
     """Which texts tell it."""
-    known = {400: "period", 401: "sign_in", 404: "unknown", 429: "too_many"}
+    known = {400: "period", 401: "sign_in", 404: "no_profile", 429: "too_many"}
     if isinstance(error, Retry):
         return "away"
     if isinstance(error, HTTPException) and status == HTTPStatus.SERVICE_UNAVAILABLE:

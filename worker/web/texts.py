@@ -164,40 +164,40 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "profile": Text("Profile", "Профиль"),
         # pages that could not be shown
-        "error_400_title": Text("There is no such period", "Такого периода нет"),
-        "error_400_text": Text(
+        "period_title": Text("There is no such period", "Такого периода нет"),
+        "period_text": Text(
             "Choose one of the periods, or two dates: the first no later than the last and not after today, ten years apart at most.",
             "Выберите один из периодов или две даты: первая не позже последней и не в будущем, между ними не больше десяти лет.",
         ),
-        "error_401_title": Text("Please come in through the site", "Войдите через сайт"),
-        "error_401_text": Text(
+        "sign_in_title": Text("Please come in through the site", "Войдите через сайт"),
+        "sign_in_text": Text(
             "The link has expired or was used before, or your visit here has ended. Nothing is lost: open the analytics again from your profile on the site.",
             "Ссылка устарела или уже использована, либо время входа истекло. Ничего не потеряно: откройте аналитику заново из своего профиля на сайте.",
         ),
-        "error_403_title": Text("This page is not yours", "Это не ваша страница"),
-        "error_403_text": Text(
-            "You are signed in as somebody else. Open the analytics from your own profile on the site.",
-            "Вы вошли под другим именем. Откройте аналитику из своего профиля на сайте.",
-        ),
-        "error_404_title": Text("This profile is not known here", "Такого профиля здесь нет"),
-        "error_404_text": Text(
+        "no_profile_title": Text("This profile is not known here", "Такого профиля здесь нет"),
+        "no_profile_text": Text(
             "If it is new, try again in a few minutes. It may also have been deleted.",
             "Если он создан только что, зайдите через несколько минут. Возможно, профиль удалён.",
         ),
-        "error_429_title": Text("A little slower, please", "Чуть помедленнее"),
-        "error_429_text": Text(
+        "too_many_title": Text("A little slower, please", "Чуть помедленнее"),
+        "too_many_text": Text(
             "This page was asked for too often. Try again in a minute.",
             "Слишком много запросов подряд. Попробуйте через минуту.",
         ),
-        "error_500_title": Text("Something went wrong here", "Что-то пошло не так"),
-        "error_500_text": Text(
+        "away_title": Text("The numbers cannot be read just now", "Сейчас числа недоступны"),
+        "away_text": Text(
+            "The database cannot be reached. Your numbers are safe, and views go on being collected: try again in a minute.",
+            "База данных не отвечает. С вашими числами всё в порядке, просмотры по-прежнему собираются: попробуйте через минуту.",
+        ),
+        "secret_title": Text("This page is not set up yet", "Страница ещё не настроена"),
+        "secret_text": Text(
+            "Nobody can come in until ANALYTICS_SECRET is set, with at least 32 bytes: tell whoever operates the site.",
+            "Войти нельзя, пока не задана переменная ANALYTICS_SECRET длиной не меньше 32 байт: сообщите тому, кто ведёт сайт.",
+        ),
+        "failed_title": Text("Something went wrong here", "Что-то пошло не так"),
+        "failed_text": Text(
             "It is our mistake, and it is written down. Your numbers are safe: try again in a minute.",
             "Это наша ошибка, и она записана. С вашими числами всё в порядке: попробуйте через минуту.",
-        ),
-        "error_503_title": Text("The database cannot be reached", "База данных недоступна"),
-        "error_503_text": Text(
-            "Your numbers are safe, and views go on being collected. Try again in a minute.",
-            "С вашими числами всё в порядке, просмотры по-прежнему собираются. Попробуйте через минуту.",
         ),
         "error_again": Text("Try again", "Попробовать снова"),
     }
