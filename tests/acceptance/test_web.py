@@ -6,10 +6,6 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -19,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.counting import add, drain, event
 from tests.rq_fixtures import alive, descendants, wait_for
+from tests.serving import Web, serving
 from tests.support import SITE, add_specialists, ended, run_worker, settings_for, settings_with, start_worker
-from worker.embedded import Servers, embedded
+from worker.embedded import Servers, embedded, free_port
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -30,56 +27,10 @@ from worker.web.metrics import METRICS
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-class Answer(NamedTuple):
-    code: int
-    headers: dict[str, str]
-    body: str
-
-
-class Web:
-    """A running web process."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def ask(self, path: str, method: str = "GET", accept: str = "*/*") -> Answer:
-        request = Request(f"http://127.0.0.1:{self.port}{path}", method=method, headers={"Accept": accept})
-        try:
-            with urlopen(request, timeout=20) as answer:
-                return Answer(answer.status, dict(answer.headers), answer.read().decode())
-        except HTTPError as error:
-            with error:
-                return Answer(error.code, dict(error.headers), error.read().decode())
-
-    def is_there(self) -> bool:
-        try:
-            return self.ask("/").code == 404
-        except URLError:
-            return False
-
-    def samples(self) -> dict[tuple[str, tuple[str, ...]], float]:
-        """Every sample of `/metrics` by its name and its labels' values."""
-        families = parse_text(self.ask("/metrics").body)
-        return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[Web]:
-    web = Web(free_port())
-    process = start_worker(settings, "web", "--host", "127.0.0.1", "--port", str(web.port))
-    try:
-        wait_for(web.is_there)
-        yield web
-    finally:
-        process.terminate()
-        code, _, errors = ended(process, seconds=15)
-    assert code == 0, errors
-    assert "Traceback" not in errors
+def samples_of(web: Web) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Every sample of `/metrics` by its name and its labels' values."""
+    families = parse_text(web.ask("/metrics").body)
+    return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
 
 
 @pytest.fixture
@@ -98,7 +49,7 @@ def test_metrics_are_as_exact_as_the_books(
     drain(settings)
     add(client, event(), event())
     stream = ("analytics:events",)
-    samples = web.samples()
+    samples = samples_of(web)
     assert {name: samples[name, stream] for name, labels in samples if labels == stream and "entries" in name} == {
         "analytics_entries_read_total": 5,
         "analytics_entries_counted_total": 2,
@@ -112,7 +63,7 @@ def test_metrics_are_as_exact_as_the_books(
     assert samples["analytics_dead_letters", ("unknown_type",)] == 1
     assert samples["analytics_up", ("postgresql",)] == samples["analytics_up", ("redis",)] == 1
     drain(settings)
-    after = web.samples()
+    after = samples_of(web)
     assert after["analytics_entries_counted_total", stream] == 4
     assert after["analytics_oldest_unread_seconds", stream] == after["analytics_backlog_entries", stream] == 0
     for name, labels in samples:
@@ -154,7 +105,7 @@ def test_label_values_are_bounded(web: Web, settings: Settings, connection: Conn
         client.sadd("rq:workers", key)
         now = "2026-11-22T12:00:00.000000Z"
         client.hset(key, mapping={"last_heartbeat": now, "state": f"x{number}", "queues": f"q{number}"})
-    samples = web.samples()
+    samples = samples_of(web)
     assert samples["analytics_dead_letters", ("other",)] == 50
     assert samples["analytics_continuity_events_total", ("other",)] == 50
     assert samples["analytics_workers", ("other", "other")] == 50
@@ -163,13 +114,13 @@ def test_label_values_are_bounded(web: Web, settings: Settings, connection: Conn
 
 def test_a_count_that_takes_long_holds_nobody(web: Web, connection: Connection) -> None:
     """If dead letters cannot be counted in time, their number alone is missing from the scrape."""
-    everything = web.samples().keys()
+    everything = samples_of(web).keys()
     with connection.transaction():
         connection.execute("LOCK TABLE analytics.dead_letter IN ACCESS EXCLUSIVE MODE")
-        samples = web.samples()
+        samples = samples_of(web)
     assert {name for name, _ in everything - samples.keys()} == {"analytics_dead_letters"}
     assert samples["analytics_up", ("postgresql",)] == 1
-    assert web.samples().keys() == everything
+    assert samples_of(web).keys() == everything
 
 
 def test_health(web: Web, connection: Connection, client: redis.Redis) -> None:
@@ -215,10 +166,10 @@ def test_a_server_is_away(own_servers: Servers, own_settings: Settings) -> None:
         add(client, event())
     drain(own_settings)
     with serving(own_settings) as web:
-        everything = web.samples().keys()
+        everything = samples_of(web).keys()
 
         def up() -> tuple[float, float]:
-            samples = web.samples()
+            samples = samples_of(web)
             return samples["analytics_up", ("postgresql",)], samples["analytics_up", ("redis",)]
 
         def problems() -> list[dict[str, str]]:
@@ -231,7 +182,7 @@ def test_a_server_is_away(own_servers: Servers, own_settings: Settings) -> None:
 
         own_servers.redis.kill()
         assert up() == (1, 0)
-        samples = web.samples()
+        samples = samples_of(web)
         assert samples["analytics_entries_counted_total", ("analytics:events",)] == 1
         assert not [name for name, _ in samples if name.startswith(("analytics_jobs", "analytics_backlog"))]
         assert problems() == [{"what": "redis", "why": "away"}]
@@ -243,7 +194,7 @@ def test_a_server_is_away(own_servers: Servers, own_settings: Settings) -> None:
             for process in hanging:
                 process.suspend()
             assert up() == (0, 1)
-            names = {name for name, _ in web.samples()}
+            names = {name for name, _ in samples_of(web)}
             assert names == {"analytics_up", "analytics_jobs", "analytics_workers"}  # what is unread, nobody knows
             assert problems() == [{"what": "postgresql", "why": "away"}]
         finally:
@@ -256,7 +207,7 @@ def test_a_server_is_away(own_servers: Servers, own_settings: Settings) -> None:
         own_servers.postgres.start()
         wait_for(lambda: up() == (1, 1))
         assert problems() == []
-        assert web.samples().keys() == everything
+        assert samples_of(web).keys() == everything
 
 
 def test_before_the_database_is_migrated(own_settings: Settings) -> None:
@@ -284,7 +235,7 @@ def test_it_is_a_part_of_run(settings: Settings, monkeypatch: pytest.MonkeyPatch
     process = start_worker(settings_with(settings, ANALYTICS_LOG_LEVEL="WARNING"), "run", "--web")
     try:
         wait_for(web.is_there)
-        wait_for(lambda: web.samples()["analytics_workers", ("rollup", "busy")] == 1)
+        wait_for(lambda: samples_of(web)["analytics_workers", ("rollup", "busy")] == 1)
         assert web.ask("/healthz").code == 200
         family = descendants(process.pid)
     finally:

@@ -39,7 +39,6 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "period_quarter": Text("Quarter", "Квартал"),
         "period_year": Text("Year", "Год"),
         "period_all": Text("All time", "Всё время"),
-        "period_range": Text("Dates", "Даты"),
         "range_from": Text("From", "С"),
         "range_to": Text("To", "По"),
         "range_show": Text("Show", "Показать"),
