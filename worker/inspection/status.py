@@ -147,17 +147,9 @@ def read_status(settings: Settings, connection: Connection, client: redis.Redis,
     began = time.monotonic()
     time.sleep(sample_s)
     now = read_books(connection)
-    elapsed = time.monotonic() - began
-    rates = {
-        stream: (books.entries_read - before[stream].entries_read) / elapsed
-        for stream, books in now.items()
-        if stream in before
-    }
-    shards = read_shards(settings, client, now, rates)
+    shards = read_shards(settings, client, now, rates(before, now, time.monotonic() - began))
     dead = read_dead_letters(connection)
-    with postgres_errors():
-        found = connection.cursor(row_factory=class_row(ContinuityEvent)).execute(query("list_continuity_events"))
-        continuity, alerts, outcomes = found.fetchall(), read_open_alerts(connection), read_outcomes(connection)
+    continuity, alerts, outcomes = read_continuity(connection), read_open_alerts(connection), read_outcomes(connection)
     closing, scheduled = read_closing(connection), read_scheduled(connection)
     requests = read_requests(settings, connection, client)
     runs = list_runs(connection, RUNS_SHOWN, only_open=True)
@@ -168,6 +160,15 @@ def read_books(connection: Connection) -> dict[str, Books]:
     """The books of every stream that was ever read."""
     with postgres_errors(), connection.cursor(row_factory=class_row(Books)) as cursor:
         return {books.stream: books for books in cursor.execute(query("list_positions"))}
+
+
+def rates(before: Mapping[str, Books], now: Mapping[str, Books], elapsed_s: float) -> dict[str, float]:
+    """Entries read a second, of each stream that was there before. Pure."""
+    return {
+        stream: (books.entries_read - before[stream].entries_read) / elapsed_s
+        for stream, books in now.items()
+        if stream in before
+    }
 
 
 def read_dead_letters(connection: Connection, within_ms: int = 0) -> list[DeadLetters]:
@@ -187,6 +188,12 @@ def read_dead_letters(connection: Connection, within_ms: int = 0) -> list[DeadLe
     ):
         connection.execute(query("limit_statements"), {"milliseconds": within_ms})
         return cursor.execute(query("count_dead_letters")).fetchall()
+
+
+def read_continuity(connection: Connection) -> list[ContinuityEvent]:
+    """What was found wrong with the streams last."""
+    with postgres_errors(), connection.cursor(row_factory=class_row(ContinuityEvent)) as cursor:
+        return cursor.execute(query("list_continuity_events")).fetchall()
 
 
 def read_open_alerts(connection: Connection) -> list[OpenAlert]:

@@ -22,6 +22,9 @@ from worker.settings import Settings, without_credentials
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
 
+HOW_A_HALT_ENDS = "It goes on when its events are good, or by `python -m worker resume`."
+NO_WORKER = "no worker runs: start one with `python -m worker run`"
+
 
 def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
     """Print the status once, or draw it anew every second until Ctrl-C.
@@ -88,21 +91,21 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
         parts.append(_dead_letters_table(status))
     if status.continuity:
         parts.append(_continuity_table(status))
-    parts.append(_outcomes(status.outcomes))
-    parts.append(_closing(status.closing))
+    parts.append(Text(outcomes_in_words(status.outcomes)))
+    parts.append(Text(closing_in_words(status.closing)))
     parts.extend(
         Text(f"scheduled job failed: {line.name}: {line.failure}", style="bold red")
         for line in status.scheduled
         if line.failure
     )
-    parts.append(_requests(status.requests))
+    parts.append(Text(requests_in_words(status.requests)))
     if status.runs:
         parts.append(_runs_table(status))
     parts.append(_queues_table(jobs))
     if jobs.workers:
         parts.append(_workers_table(jobs))
     else:
-        parts.append(Text("no worker runs: start one with `python -m worker run`", style="bold red"))
+        parts.append(Text(NO_WORKER, style="bold red"))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
 
 
@@ -110,8 +113,7 @@ def _halts(status: Status) -> Iterator[Text]:
     for books in (shard.books for shard in status.shards):
         if books and books.halted_at:
             what = f"halted since {_utc(books.halted_at)} UTC: {books.halted_because}."
-            to_do = "It goes on when its events are good, or by `python -m worker resume`."
-            yield Text(f"{what} {to_do}", style="bold red")
+            yield Text(f"{what} {HOW_A_HALT_ENDS}", style="bold red")
 
 
 def _alerts(status: Status) -> Iterator[Text]:
@@ -129,28 +131,29 @@ def _continuity_table(status: Status) -> Table:
     return _table("Found wrong with the streams", ("when, UTC", "stream", "finding", "action", "lost"), rows)
 
 
-def _outcomes(outcomes: Outcomes) -> Text:
+def outcomes_in_words(outcomes: Outcomes) -> str:
+    """How old the outcomes are, and what the site does not have."""
     counted = f"requests, orders and reviews were last counted {outcomes.refreshed_s_ago:,.0f} s ago"
     missing = f"; the site has no {', '.join(outcomes.missing_tables)}: 0" if outcomes.missing_tables else ""
-    return Text(counted + missing)
+    return counted + missing
 
 
-def _closing(closing: Closing) -> Text:
+def closing_in_words(closing: Closing) -> str:
+    """How far days are closed, and what the next one waits for."""
     through = closing.complete_through
-    return Text(
-        "; ".join(
-            filter(None, (f"complete through {through}" if through else "no day is closed yet", closing.waits_for))
-        )
+    return "; ".join(
+        filter(None, (f"complete through {through}" if through else "no day is closed yet", closing.waits_for))
     )
 
 
-def _requests(requests: RequestStand) -> Text:
+def requests_in_words(requests: RequestStand) -> str:
+    """What the web tier has asked for, and what of it is not taken on."""
     books = requests.books
     if books.taken_s_ago is None and not requests.unread:
-        return Text(f"{requests.stream}: the web tier has never asked for anything")
+        return f"{requests.stream}: the web tier has never asked for anything"
     taken = f"the last one {books.taken_s_ago:,.0f} s ago" if books.taken_s_ago is not None else "none was ever read"
     unread = f"; {requests.unread:,} unread, the oldest since {requests.oldest_s:.1f} s" if requests.unread else ""
-    return Text(
+    return (
         f"{requests.stream}: {books.requests:,} requests read, {taken}; "
         f"{books.runs:,} became runs, {books.dead_lettered:,} dead letters{unread}"
     )
@@ -185,7 +188,7 @@ def _shards_table(status: Status) -> Table:
             shard.position or "never read",
             "not known yet" if shard.lag_entries is None else f"{shard.lag_entries:,}",
             f"{shard.lag_s:.1f}",
-            _freshness(shard),
+            freshness(shard),
             f"{shard.entries_per_s:,.0f}",
         )
         for shard in status.shards
@@ -194,7 +197,8 @@ def _shards_table(status: Status) -> Table:
     return _table("Shards", headings, rows)
 
 
-def _freshness(shard: ShardStatus) -> str:
+def freshness(shard: ShardStatus) -> str:
+    """How old the numbers are."""
     if shard.fresh_s is None:
         return "–"
     return "now" if shard.fresh_s == 0 else f"{shard.fresh_s:.1f} s ago"

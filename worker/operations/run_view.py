@@ -189,7 +189,7 @@ def run_list(settings: Settings, *, limit: int, everything: bool, as_json: bool)
         cells: tuple[str | Text, ...] = (
             str(run.id),
             run.kind,
-            Text(_in_words(run)),
+            Text(arguments_in_words(run)),
             Text(run.operator),
             Text(run.state, style={"failed": "bold red", "running": "green"}.get(run.state, "")),
             progress(run),
@@ -219,7 +219,7 @@ def run_show(settings: Settings, run_id: int, *, as_json: bool) -> int:
     facts: list[tuple[str, str | None]] = [
         ("run", f"{run.id}, {run.state}"),
         ("kind", run.kind),
-        ("arguments", _in_words(run) or "–"),
+        ("arguments", arguments_in_words(run) or "–"),
         ("asked for by", f"{run.operator}, {_utc(run.created_at)} UTC"),
         ("stopped by", run.stopped_by),
         ("started, UTC", _utc(run.started_at) if run.started_at else None),
@@ -227,7 +227,7 @@ def run_show(settings: Settings, run_id: int, *, as_json: bool) -> int:
         ("done", progress(run)),
         ("last sign of life", f"{run.silent_s:,.0f} s ago" if run.state == "running" else None),
         ("error", run.error),
-        *((_words(name), _value(value)) for name, value in run.result.items()),
+        *result_in_words(run),
     ]
     console = make_console()
     console.print(_facts(facts))
@@ -276,7 +276,7 @@ def _tell_end(run: Run) -> int:
     by = f" by {run.stopped_by}" if run.state == "stopped" else ""
     console = make_console()
     console.print(f"run {run.id} {run.state}{by}: {progress(run)} in {took(run)}")
-    console.print(_facts([(_words(name), _value(value)) for name, value in run.result.items()]))
+    console.print(_facts(result_in_words(run)))
     return STOPPED if run.state == "stopped" else 0
 
 
@@ -333,11 +333,17 @@ def took(run: Run) -> str:
     return f"{run.took_s:.1f} s" if run.took_s < 60 else str(timedelta(seconds=round(run.took_s)))
 
 
-def _in_words(run: Run) -> str:
+def arguments_in_words(run: Run) -> str:
+    """What is to be done: `first 2026-11-01, last 2026-11-07`."""
     operation = OPERATIONS.get(run.kind)
     names = [name for name in operation.arguments.model_fields if name in run.arguments] if operation else run.arguments
     said = ((name, run.arguments[name]) for name in names)
     return ", ".join(f"{_words(name)} {_value(value)}" for name, value in said if value is not None)
+
+
+def result_in_words(run: Run) -> list[tuple[str, str | None]]:
+    """What came of it, each with its name."""
+    return [(_words(name), _value(value)) for name, value in run.result.items()]
 
 
 def _words(name: str) -> str:

@@ -107,14 +107,13 @@ def _table(listed: Sequence[Line], zone: tzinfo, *, is_narrow: bool) -> Table:
     for line in listed:
         scheduled, ran = line.scheduled, line.ran
         begun = _at(ran.started_at or ran.begun_at, zone) if ran else "never"
-        took = _seconds(ran) if ran else None
         cells: tuple[str | Text, ...] = (
             scheduled.name,
             scheduled.cron,
             scheduled.purpose,
             begun,
-            "" if took is None else f"{took:.1f} s",
-            _result(ran),
+            took_in_words(ran),
+            Text(result_in_words(ran), style="bold red" if ran and ran.failure else ""),
             _at(line.next_tick, zone),
         )
         by_heading = dict(zip(headings, cells, strict=True))
@@ -122,12 +121,19 @@ def _table(listed: Sequence[Line], zone: tzinfo, *, is_narrow: bool) -> Table:
     return table
 
 
-def _result(ran: Ran | None) -> Text:
+def took_in_words(ran: Ran | None) -> str:
+    """How long the run took that ended last."""
+    seconds = _seconds(ran) if ran else None
+    return "" if seconds is None else f"{seconds:.1f} s"
+
+
+def result_in_words(ran: Ran | None) -> str:
+    """What came of the run that ended last."""
     if ran is None:
-        return Text("")
+        return ""
     if ran.failure:
-        return Text(f"error: {ran.failure}", style="bold red")
-    return Text("runs for the first time" if ran.result is None else _in_words(ran.result))
+        return f"error: {ran.failure}"
+    return "runs for the first time" if ran.result is None else _in_words(ran.result)
 
 
 def _in_words(result: Mapping[str, Any]) -> str:
