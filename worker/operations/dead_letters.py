@@ -22,6 +22,8 @@ State = Literal["buried", "requeued", "discarded"]
 PAGE_LETTERS = 50
 """Settled at once. A letter can have 1 MiB, and is in memory several times while it is sent: so not many more."""
 
+GLIMPSE_FIELDS, GLIMPSE_CHARACTERS = 12, 200
+
 BEHIND_ALL = 2**63 - 1
 EPOCH = date(1970, 1, 1).toordinal()
 ANY_TIME = Rules(oldest_ms=0, newest_ms=2**62, exclude_bots=False, secret=b"")
@@ -88,6 +90,37 @@ def list_letters(connection: Connection, wanted: Filter, limit: int, counted: in
                 "counted": counted,
             },
         ).fetchall()
+
+
+class Glimpse(NamedTuple):
+    """The beginning of a letter that lies buried: enough for a list."""
+
+    id: int
+    buried_at: datetime
+    stream: str
+    entry_id: str
+    reason: str
+    fields: Sequence[tuple[str, str, int]]
+    """The first ones: the beginnings of name and value, and how many characters the value has."""
+    fields_in_all: int
+
+
+def list_latest(connection: Connection, reasons: Sequence[str], letters: int, within_ms: int) -> list[Glimpse]:
+    """The newest letters that lie buried of each reason, the newest first; little is read, however large they are.
+
+    Args:
+        connection: in autocommit mode.
+        reasons: of which ones.
+        letters: at most so many of each.
+        within_ms: milliseconds that it may take.
+
+    Raises:
+        Retry: it takes longer, or the server is away.
+    """
+    which = {"reasons": list(reasons), "letters": letters, "fields": GLIMPSE_FIELDS, "characters": GLIMPSE_CHARACTERS}
+    with postgres_errors(), connection.transaction(), connection.cursor(row_factory=class_row(Glimpse)) as cursor:
+        connection.execute(query("limit_statements"), {"milliseconds": within_ms})
+        return cursor.execute(query("list_latest_dead_letters"), which).fetchall()
 
 
 def list_actions(connection: Connection, letter: Letter) -> list[Action]:

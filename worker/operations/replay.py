@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import redis
 from psycopg.rows import class_row, scalar_row
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from worker import store
 from worker.continuity import BEGINNING, LARGEST_SEQ, EntryId, Position
@@ -22,6 +22,7 @@ from worker.operation import Arguments, JsonObject, Operation, Step
 from worker.operations import dead_letters
 from worker.operations.dead_letters import Filter
 from worker.operations.run_intake import PORTION_BYTES, PORTION_ENTRIES, Portion, RunIntake, position_name
+from worker.requests import RequestReason
 from worker.original import as_json
 from worker.queries import query
 from worker.settings import Settings
@@ -262,9 +263,10 @@ def _known(connection: Connection, stream: str, rejected: Sequence[Rejected]) ->
 
 
 class RequeueArguments(Arguments):
-    """Which dead letters to send again: those that are buried, of one reason and time."""
+    """Which dead letters to send again: one, or those that are buried, of one reason and time."""
 
-    reason: Reason | None = None
+    letter: int | None = Field(None, ge=1, le=2**63 - 1)
+    reason: Reason | RequestReason | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -276,7 +278,8 @@ def requeue_steps(settings: Settings, run: int, arguments: RequeueArguments, cur
         Retry: a server is away; those of the last page were perhaps sent, and count once all the same.
     """
     sent, before = cursor.get("sent", 0), cursor.get("before", dead_letters.BEHIND_ALL)
-    wanted = Filter(reason=arguments.reason, since=arguments.since, until=arguments.until, before=before)
+    ids = () if arguments.letter is None else (arguments.letter,)
+    wanted = Filter(ids, arguments.reason, arguments.since, arguments.until, before=before)
     with connect_postgres(settings, f"run {run}") as connection, connect_redis(settings) as client:
         if not cursor:
             newest = dead_letters.list_letters(connection, wanted, 1)

@@ -44,10 +44,19 @@ class RequestStand(NamedTuple):
 
 def read_requests(settings: Settings, connection: Connection, client: redis.Redis) -> RequestStand:
     """Look at the stream of requests, and change nothing."""
-    stream = settings.requests
+    return read_request_stand(settings, client, read_request_books(connection, settings.requests))
+
+
+def read_request_books(connection: Connection, stream: str) -> RequestBooks:
+    """What PostgreSQL says of the requests."""
     with postgres_errors(), connection.cursor(row_factory=class_row(RequestBooks)) as cursor:
         books = cursor.execute(query("load_request_books"), {"stream": stream}).fetchone()
-    books = books or RequestBooks(str(BEGINNING), 0, 0, 0, None)
+    return books or RequestBooks(str(BEGINNING), 0, 0, 0, None)
+
+
+def read_request_stand(settings: Settings, client: redis.Redis, books: RequestBooks) -> RequestStand:
+    """What Redis says of them: how many are unread."""
+    stream = settings.requests
     backlog = read_backlog(client, settings, stream, Position(stream, "", EntryId.of(books.last_id), None))
     if backlog.oldest_age_s is None:
         return RequestStand(stream, 0, 0.0, books)

@@ -1,0 +1,519 @@
+"""What the operator's page says, from one look at the servers: the facts and the words of `status` and `runs`. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from itertools import groupby
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from jobs.queue import OPS, ROLLUP
+from jobs.view import JobsView, QueueView
+from worker.alerts import duration
+from worker.dead_letters import Glimpse
+from worker.errors import NotMigrated, Retry
+from worker.events import Reason
+from worker.observe import POSTGRESQL, REDIS, Observation
+from worker.request_store import RequestStand
+from worker.run_view import arguments_in_words, progress, result_in_words, took
+from worker.runs import Run
+from worker.schedule_view import Line as ScheduleLine
+from worker.schedule_view import lines, took_in_words
+from worker.schedule_view import result_in_words as scheduled_in_words
+from worker.scheduler import SCHEDULE
+from worker.status import ContinuityEvent, DeadLetters, ShardStatus
+from worker.status_view import (
+    HOW_A_HALT_ENDS,
+    NO_WORKER,
+    closing_in_words,
+    freshness,
+    outcomes_in_words,
+    requests_in_words,
+)
+from worker.web.health import stands
+
+STREAMS_SHOWN = 64
+"""Those that are furthest behind, where there are more."""
+
+UNBEATEN_S = 30.0
+"""Seconds without a heartbeat after which a worker is doubtful; busy or not, it has one every few seconds."""
+
+NAMES = {POSTGRESQL: "PostgreSQL", REDIS: "Redis"}
+
+Level = Literal["good", "warn", "bad", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look. What could not be had is None, and `seen.away` says why."""
+
+    at: datetime
+    seen: Observation
+    rates: Mapping[str, float]
+    """Entries a second by stream, since the look before; empty if there was none lately."""
+    dead_letters: Sequence[DeadLetters] | None
+    latest_letters: Sequence[Glimpse]
+    findings: Sequence[ContinuityEvent]
+    runs: Sequence[Run] | None
+    """Those that are open, and the last ones; of refreshes none."""
+    requests: RequestStand | None
+    jobs: JobsView | None
+
+
+class Moment(NamedTuple):
+    """A time for people and for programs."""
+
+    text: str
+    iso: str
+
+
+class Line(NamedTuple):
+    """Something that is not well, and what is to be done about it. Parts in backticks are commands and names."""
+
+    level: Level
+    text: str
+    advice: str = ""
+    since: Moment | None = None
+
+
+class Verdict(NamedTuple):
+    """What somebody who was woken up wants to know first."""
+
+    level: Level
+    headline: str
+    detail: str
+    lines: Sequence[Line]
+
+
+class Tile(NamedTuple):
+    """A key figure."""
+
+    name: str
+    value: str
+    note: str
+    level: Level = "none"
+
+
+class StreamRow(NamedTuple):
+    """Where a stream is read, and its books."""
+
+    stream: str
+    level: Level
+    state: str
+    position: str
+    unread: str
+    oldest: str
+    right_as_of: str
+    rate: str
+    read: str
+    counted: str
+    repeats: str
+    excluded: str
+    dead: str
+    lost: str
+    balances: bool
+
+
+class LetterRow(NamedTuple):
+    """A dead letter. Its stream and its fields are what anybody wrote into Redis."""
+
+    id: int
+    buried: Moment
+    stream: str
+    entry_id: str
+    fields: Sequence[tuple[str, str]]
+    fields_left: int
+
+
+class ReasonRow(NamedTuple):
+    """All dead letters of a reason."""
+
+    reason: str
+    letters: int
+    latest: Moment
+    can_be_requeued: bool
+    examples: Sequence[LetterRow]
+
+
+class RunRow(NamedTuple):
+    """A run."""
+
+    id: int
+    kind: str
+    arguments: str
+    operator: str
+    state: str
+    level: Level
+    asked: Moment
+    took: str
+    progress: str
+    done: int
+    total: int | None
+    is_open: bool
+    stopped_by: str | None
+    silent: str
+    error: str | None
+    result: Sequence[tuple[str, str | None]]
+
+
+class ScheduledRow(NamedTuple):
+    """A line of the schedule."""
+
+    name: str
+    purpose: str
+    cron: str
+    level: Level
+    last: Moment | None
+    took: str
+    result: str
+    next: Moment
+    late: Moment | None
+
+
+class WorkerRow(NamedTuple):
+    """A worker process."""
+
+    name: str
+    queue: str
+    state: str
+    level: Level
+    job: str
+    heartbeat: str
+
+
+class FindingRow(NamedTuple):
+    """Something that was found wrong with a stream."""
+
+    happened: Moment
+    stream: str
+    verdict: str
+    action: str
+    lost: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpsView:
+    """Everything, ready to be written down; a part that is not known is None."""
+
+    at: Moment
+    at_utc: str
+    zone: str
+    verdict: Verdict
+    tiles: Sequence[Tile]
+    streams: Sequence[StreamRow] | None
+    streams_left: int
+    dead_letters: Sequence[ReasonRow] | None
+    runs: Sequence[RunRow] | None
+    scheduled: Sequence[ScheduledRow] | None
+    queues: Sequence[QueueView]
+    workers: Sequence[WorkerRow] | None
+    findings: Sequence[FindingRow]
+    facts: Sequence[str]
+    """Outcomes, closed days and requests, each in a sentence."""
+    knows_nothing: bool
+
+
+class Clock:
+    """Times of the zone that divides the days; those of another date with the date."""
+
+    def __init__(self, zone: tzinfo, now: datetime) -> None:
+        self.zone = zone
+        self.today = now.astimezone(zone).date()
+
+    def __call__(self, moment: datetime) -> Moment:
+        """As people say it today, and as a program reads it."""
+        here = moment.astimezone(self.zone)
+        text = f"{here:%H:%M:%S}" if here.date() == self.today else f"{here:%Y-%m-%d %H:%M}"
+        return Moment(text, moment.astimezone(UTC).isoformat(timespec="seconds"))
+
+
+def view(look: Look, time_zone: str, streams: Sequence[str]) -> OpsView:
+    """The page.
+
+    Args:
+        look: the facts.
+        time_zone: IANA name of the zone in which times are told.
+        streams: those that are to be read; another one is of an earlier number of shards.
+    """
+    seen, zone = look.seen, ZoneInfo(time_zone)
+    clock = Clock(zone, look.at)
+    records = seen.records
+    rows = None if seen.shards is None else [_stream(shard, look.rates, streams) for shard in _worst_first(seen.shards)]
+    scheduled = None
+    if records is not None:
+        scheduled = [_scheduled(line, clock) for line in lines(SCHEDULE, records.scheduled, look.at, zone)]
+    facts = [outcomes_in_words(records.outcomes), closing_in_words(records.closing)] if records else []
+    if look.requests is not None:
+        facts.append(requests_in_words(look.requests))
+    return OpsView(
+        at=Moment(f"{look.at.astimezone(zone):%H:%M:%S}", look.at.isoformat(timespec="seconds")),
+        at_utc="" if time_zone == "UTC" else f"{look.at.astimezone(UTC):%H:%M:%S}",
+        zone=time_zone,
+        verdict=verdict(look, streams, clock),
+        tiles=list(_tiles(look)),
+        streams=None if rows is None else rows[:STREAMS_SHOWN],
+        streams_left=max(0, len(rows or ()) - STREAMS_SHOWN),
+        dead_letters=None if look.dead_letters is None else list(_reasons(look, clock)),
+        runs=None if look.runs is None else [run_row(run, clock) for run in look.runs],
+        scheduled=scheduled,
+        queues=look.jobs.queues if look.jobs else (),
+        workers=None if look.jobs is None else list(_workers(look.jobs)),
+        findings=[_finding(event, clock) for event in look.findings],
+        facts=facts,
+        knows_nothing=len(seen.away) == len(NAMES),
+    )
+
+
+def verdict(look: Look, streams: Sequence[str], clock: Clock) -> Verdict:
+    """Whether the counting goes on, and all that is not as it should be: the worst first."""
+    found = sorted(_wrongs(look, streams, clock), key=lambda line: line.level != "bad")
+    if not found:
+        detail = "Every stream is read, the books balance, no alert holds."
+        return Verdict("good", "All is well", detail, ())
+    bad = [line for line in found if line.level == "bad"]
+    count = f"{len(found)} things need" if len(found) > 1 else "One thing needs"
+    if not bad:
+        return Verdict("warn", "Counting goes on", f"{count} a look.", found)
+    return Verdict("bad", _headline(look, streams), "" if len(found) == 1 else f"{count} a look.", found)
+
+
+def _headline(look: Look, streams: Sequence[str]) -> str:
+    away = look.seen.away
+    if len(away) == len(NAMES):
+        return "Nothing can be known: both servers are away"
+    for server, error in away.items():
+        if isinstance(error, NotMigrated):
+            return f"{NAMES[server]} is not migrated: nothing can be counted"
+        how = "is away" if isinstance(error, Retry) else "refuses us"
+        return f"{NAMES[server]} {how}: nothing new is counted until that is mended"
+    shards = [shard for shard in look.seen.shards or () if shard.stream in streams]
+    standing = [shard for shard in shards if _stands(shard)]
+    if not all(shard.balances for shard in look.seen.shards or ()):
+        return "The books do not balance"
+    if standing:
+        where = "" if len(shards) == 1 else f" on {len(standing)} of {len(shards)} streams"
+        return f"Counting stands still{where}"
+    return "Nobody counts"
+
+
+def _stands(shard: ShardStatus) -> bool:
+    return stands(shard) or bool(shard.books and shard.books.halted_at)
+
+
+def _wrongs(look: Look, streams: Sequence[str], clock: Clock) -> Iterator[Line]:
+    seen = look.seen
+    for server, error in seen.away.items():
+        advice = "It goes on by itself when the server is back." if isinstance(error, Retry) else ""
+        yield Line("bad", f"{NAMES[server]}: {error}", advice)
+    for shard in seen.shards or ():
+        yield from _wrongs_of_shard(shard, streams, clock)
+    if look.jobs is not None:
+        yield from _missing_workers(look.jobs)
+    if seen.records is not None:
+        for alert in seen.records.alerts:
+            yield Line("warn", f"Alert `{alert.name}`: {alert.text}", since=clock(alert.started_at))
+        for ran in seen.records.scheduled:
+            if ran.failure:
+                yield Line("warn", f"Scheduled job `{ran.name}` failed: {ran.failure}", since=clock(ran.begun_at))
+
+
+def _wrongs_of_shard(shard: ShardStatus, streams: Sequence[str], clock: Clock) -> Iterator[Line]:
+    books = shard.books
+    if not shard.balances:
+        yield Line("bad", f"The books of `{shard.stream}` do not balance.", "`python -m worker doctor` says more.")
+    if books and books.halted_at:
+        yield Line(
+            "bad", f"`{shard.stream}` has halted: {books.halted_because}.", HOW_A_HALT_ENDS, clock(books.halted_at)
+        )
+    elif shard.stream in streams and stands(shard):
+        what = "was never read" if books is None else f"has not moved for {duration(books.committed_s_ago)}"
+        unread = "" if shard.lag_entries is None else f" {shard.lag_entries:,} entries are unread,"
+        text = f"`{shard.stream}` {what}:{unread} the oldest waits for {duration(shard.waits_s)}."
+        yield Line("bad", text, "See the workers below, their log, and `python -m worker doctor`.")
+
+
+def _missing_workers(jobs: JobsView) -> Iterator[Line]:
+    queues = {worker.queue for worker in jobs.workers}
+    if not queues:
+        yield Line("bad", f"{NO_WORKER[0].upper()}{NO_WORKER[1:]}.")
+    elif ROLLUP not in queues:
+        yield Line("bad", "No worker counts events.", "Start one with `python -m worker work rollup`.")
+    elif OPS not in queues:
+        yield Line("warn", "No worker does runs and scheduled jobs.", "Start one with `python -m worker work ops`.")
+
+
+def _tiles(look: Look) -> Iterator[Tile]:
+    seen = look.seen
+    if seen.shards is not None:
+        yield from _tiles_of_shards(seen.shards, look.rates)
+    if seen.records is not None:
+        books = seen.records.books.values()
+        lost = sum(each.lost for each in books)
+        through = seen.records.closing.complete_through
+        yield Tile(
+            "Lost, ever", f"{lost:,}", "gone before they were read" if lost else "nothing", "warn" if lost else "none"
+        )
+        yield Tile("Complete through", str(through or "–"), "" if through else "no day is closed yet")
+    if look.dead_letters is not None:
+        letters, reasons = sum(each.letters for each in look.dead_letters), len(look.dead_letters)
+        note = f"of {reasons} reason{'s' if reasons > 1 else ''}" if letters else "none is buried"
+        yield Tile("Dead letters", f"{letters:,}", note, "warn" if letters else "none")
+    if look.jobs is not None:
+        busy = sum(worker.job is not None for worker in look.jobs.workers)
+        workers = len(look.jobs.workers)
+        yield Tile("Workers", str(workers), f"{busy} busy" if workers else "none runs", "none" if workers else "bad")
+
+
+def _tiles_of_shards(shards: Sequence[ShardStatus], rates: Mapping[str, float]) -> Iterator[Tile]:
+    unread = [shard.lag_entries for shard in shards if shard.lag_entries is not None]
+    waits_s = max((shard.waits_s for shard in shards), default=0.0)
+    note = f"the oldest waits for {_seconds(waits_s)}" if waits_s else "all is read"
+    stand = any(_stands(shard) for shard in shards)
+    yield Tile("Unread", f"{sum(unread):,}" if len(unread) == len(shards) else "–", note, "bad" if stand else "none")
+    yield Tile("Rate", f"{sum(rates.values()):,.0f}" if rates else "–", "entries a second")
+    oldest = max(shards, key=lambda shard: shard.fresh_s or 0.0, default=None)
+    if oldest is not None:
+        yield Tile("Right as of", freshness(oldest), "the slowest stream" if len(shards) > 1 else "")
+    balance = all(shard.balances for shard in shards)
+    read = sum(shard.books.entries_read for shard in shards if shard.books)
+    yield Tile(
+        "Books", "balance" if balance else "DO NOT BALANCE", f"{read:,} entries read", "good" if balance else "bad"
+    )
+
+
+def _worst_first(shards: Sequence[ShardStatus]) -> Sequence[ShardStatus]:
+    """In their order, unless they are more than are shown."""
+    if len(shards) <= STREAMS_SHOWN:
+        return shards
+    return sorted(shards, key=lambda shard: (not _stands(shard), -shard.waits_s))
+
+
+def _stream(shard: ShardStatus, rates: Mapping[str, float], streams: Sequence[str]) -> StreamRow:
+    books = shard.books
+    level, state = _state(shard, streams)
+    return StreamRow(
+        stream=shard.stream,
+        level=level,
+        state=state,
+        position=shard.position or "–",
+        unread="not known yet" if shard.lag_entries is None else f"{shard.lag_entries:,}",
+        oldest=_seconds(shard.waits_s) if shard.waits_s else "–",
+        right_as_of=freshness(shard),
+        rate=f"{rates[shard.stream]:,.0f}" if shard.stream in rates else "–",
+        read=f"{books.entries_read:,}" if books else "–",
+        counted=f"{books.counted:,}" if books else "–",
+        repeats=f"{books.duplicates:,}" if books else "–",
+        excluded=f"{books.excluded:,}" if books else "–",
+        dead=f"{books.dead_lettered:,}" if books else "–",
+        lost=f"{books.lost:,}" if books else "–",
+        balances=shard.balances,
+    )
+
+
+def _state(shard: ShardStatus, streams: Sequence[str]) -> tuple[Level, str]:
+    if shard.books and shard.books.halted_at:
+        return "bad", "halted"
+    if shard.stream not in streams:
+        return "none", "nobody reads it"
+    if stands(shard):
+        return "bad", "stuck" if shard.books else "never read"
+    if shard.books is None:
+        return "none", "never read"
+    return "good", "is read"
+
+
+def _reasons(look: Look, clock: Clock) -> Iterator[ReasonRow]:
+    latest = {reason: list(letters) for reason, letters in groupby(look.latest_letters, lambda letter: letter.reason)}
+    for dead in look.dead_letters or ():
+        yield ReasonRow(
+            dead.reason,
+            dead.letters,
+            clock(dead.latest),
+            dead.reason != Reason.ENTRY_TOO_LARGE,
+            [_letter(letter, clock) for letter in latest.get(dead.reason, ())],
+        )
+
+
+def _letter(letter: Glimpse, clock: Clock) -> LetterRow:
+    return LetterRow(
+        letter.id,
+        clock(letter.buried_at),
+        letter.stream,
+        letter.entry_id,
+        [(name, _cut(value, length)) for name, value, length in letter.fields],
+        letter.fields_in_all - len(letter.fields),
+    )
+
+
+def _cut(value: str, length: int) -> str:
+    return value if len(value) >= length else f"{value}… ({length:,} characters)"
+
+
+def run_row(run: Run, clock: Clock) -> RunRow:
+    """A run as the list has it."""
+    levels: Mapping[str, Level] = {"done": "good", "failed": "bad", "stopped": "warn"}
+    return RunRow(
+        run.id,
+        run.kind,
+        arguments_in_words(run),
+        run.operator,
+        run.state,
+        levels.get(run.state, "none"),
+        clock(run.created_at),
+        took(run),
+        progress(run),
+        run.done,
+        run.total,
+        run.is_open,
+        run.stopped_by,
+        f"no sign of life for {duration(run.silent_s)}" if run.state == "running" and run.silent_s > UNBEATEN_S else "",
+        run.error,
+        result_in_words(run),
+    )
+
+
+def _scheduled(line: ScheduleLine, clock: Clock) -> ScheduledRow:
+    ran = line.ran
+    failed = ran is not None and ran.failure is not None
+    return ScheduledRow(
+        line.scheduled.name,
+        line.scheduled.purpose,
+        line.scheduled.cron,
+        "bad" if failed else "warn" if line.late_tick else "none",
+        clock(ran.started_at or ran.begun_at) if ran else None,
+        took_in_words(ran),
+        scheduled_in_words(ran),
+        clock(line.next_tick),
+        clock(line.late_tick) if line.late_tick else None,
+    )
+
+
+def _workers(jobs: JobsView) -> Iterator[WorkerRow]:
+    for worker in jobs.workers:
+        level: Level = "warn" if worker.heartbeat_age > UNBEATEN_S else "none"
+        heartbeat = f"{_seconds(worker.heartbeat_age)} ago"
+        yield WorkerRow(worker.name, worker.queue, worker.state, level, worker.job or "–", heartbeat)
+
+
+def _finding(event: ContinuityEvent, clock: Clock) -> FindingRow:
+    lost = "not known" if event.lost is None else f"{event.lost:,}"
+    return FindingRow(clock(event.happened_at), event.stream, event.verdict, event.action, lost)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
+def run_in_words(run: Run) -> str:
+    """What became of a run that somebody has just asked for, or to stop."""
+    what = f"Run {run.id} ({', '.join(filter(None, (run.kind, arguments_in_words(run))))})"
+    if run.is_open and run.stopped_by:
+        return f"{what} stops after the step that it is at."
+    if run.state == "queued":
+        return f"{what} waits for its turn."
+    if run.state == "running":
+        return f"{what} goes on: {progress(run)}."
+    if run.state == "failed":
+        return f"{what} failed, {progress(run)}: {run.error}"
+    by = f" by {run.stopped_by}" if run.state == "stopped" else ""
+    return f"{what} is {run.state}{by}: {progress(run)} in {took(run)}."
