@@ -38,6 +38,8 @@ STREAMS_SHOWN = 64
 UNBEATEN_S = 30.0
 """Seconds without a heartbeat after which a worker is doubtful; busy or not, it has one every few seconds."""
 
+LINE_CHARACTERS = 100
+
 NAMES = {POSTGRESQL: "PostgreSQL", REDIS: "Redis"}
 
 Level = Literal["good", "warn", "bad", "none"]
@@ -153,6 +155,8 @@ class RunRow(NamedTuple):
     stopped_by: str | None
     silent: str
     error: str | None
+    result_in_line: str
+    """What came of it so far, if that is short."""
     result: Sequence[tuple[str, str | None]]
 
 
@@ -349,15 +353,15 @@ def _tiles(look: Look) -> Iterator[Tile]:
     if seen.records is not None:
         books = seen.records.books.values()
         lost = sum(each.lost for each in books)
+        lately = any(finding.recent_findings for finding in seen.records.findings)
         through = seen.records.closing.complete_through
-        yield Tile(
-            "Lost, ever", f"{lost:,}", "gone before they were read" if lost else "nothing", "warn" if lost else "none"
-        )
+        note = "gone before they were read" if lost else "nothing"
+        yield Tile("Lost, ever", f"{lost:,}", note, "warn" if lately else "none")
         yield Tile("Complete through", str(through or "–"), "" if through else "no day is closed yet")
     if look.dead_letters is not None:
         letters, reasons = sum(each.letters for each in look.dead_letters), len(look.dead_letters)
         note = f"of {reasons} reason{'s' if reasons > 1 else ''}" if letters else "none is buried"
-        yield Tile("Dead letters", f"{letters:,}", note, "warn" if letters else "none")
+        yield Tile("Dead letters", f"{letters:,}", note)
     if look.jobs is not None:
         busy = sum(worker.job is not None for worker in look.jobs.workers)
         workers = len(look.jobs.workers)
@@ -451,6 +455,8 @@ def _cut(value: str, length: int) -> str:
 
 def run_row(run: Run, clock: Clock) -> RunRow:
     """A run as the list has it."""
+    result = result_in_words(run)
+    in_line = ", ".join(f"{name} {value}" for name, value in result)
     levels: Mapping[str, Level] = {"done": "good", "failed": "bad", "stopped": "warn"}
     return RunRow(
         run.id,
@@ -468,7 +474,8 @@ def run_row(run: Run, clock: Clock) -> RunRow:
         run.stopped_by,
         f"no sign of life for {duration(run.silent_s)}" if run.state == "running" and run.silent_s > UNBEATEN_S else "",
         run.error,
-        result_in_words(run),
+        in_line if len(in_line) <= LINE_CHARACTERS else "",
+        result,
     )
 
 

@@ -20,7 +20,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {"languages": list(Language), "themes": list(Theme)}
+_templates.globals |= {"themes": list(Theme)}
 
 
 def render(
@@ -29,17 +29,23 @@ def render(
     context: Mapping[str, object],
     status_code: int = 200,
     headers: Mapping[str, str] | None = None,
+    *,
+    language: Language | None = None,
 ) -> Response:
     """A page.
+
+    A `language` is for a page that speaks no other one.
 
     Beside the context a template has `t` (texts, numbers and dates in its language, see `Words`), `theme`, `asset` (the
     address of a file) and `here` (the address of this page with other parameters).
     """
-    language, theme = preferences(request)
+    wanted, theme = preferences(request)
+    languages, language = ((), language) if language else (Language, wanted)
     return HTMLResponse(
         _templates.get_template(template).render(
             context,
             t=WORDS[language],
+            languages=list(languages),
             theme=theme,
             asset=_address,
             here=partial(here, request),

@@ -1,0 +1,146 @@
+"""Looks at both servers for the operator's page: one a second, however many pages are open."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import redis
+from starlette.concurrency import run_in_threadpool
+
+from jobs.view import JobsView, jobs_and_workers
+from worker.dead_letters import Glimpse, list_latest
+from worker.errors import AnalyticsError
+from worker.observe import POSTGRESQL, REDIS, Observer, Records
+from worker.refresh import REFRESH
+from worker.request_store import RequestBooks, RequestStand, read_request_books, read_request_stand
+from worker.runs import Run, list_runs
+from worker.settings import Settings
+from worker.status import RUNS_SHOWN, ContinuityEvent, DeadLetters, rates, read_continuity, read_dead_letters
+from worker.store import Connection
+from worker.stream import redis_errors
+from worker.web.ops_view import Look
+
+GOOD_FOR_S = 1.0
+"""Seconds for which a look is shown to everybody who asks."""
+
+RATE_OVER_S = 30.0
+"""Seconds that may lie between two looks for their difference to be called a rate."""
+
+COUNT_MS, COUNT_SHARE = 1_000, 0.05
+"""Milliseconds that counting dead letters may take, and the share of the time that goes into it: of millions they are
+counted now and then."""
+
+LETTERS_SHOWN = 5
+"""Of each reason."""
+LAST_RUNS = 10
+"""Beside those that are open."""
+
+
+T = TypeVar("T")
+
+
+class _More(NamedTuple):
+    """What PostgreSQL says beside what is observed anyway."""
+
+    findings: Sequence[ContinuityEvent] = ()
+    runs: Sequence[Run] | None = None
+    requests: RequestBooks | None = None
+
+
+class Looks:
+    """Looks with an observer of its own, so that a page that is slow holds up neither `/healthz` nor `/metrics`."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        """Nothing is looked at yet."""
+        self._settings = settings
+        self._observer = observer
+        self._one_at_a_time = asyncio.Lock()
+        self._look: Look | None = None
+        self._good_until = 0.0
+        self._before: tuple[float, Records] | None = None
+        self._counted: Sequence[DeadLetters] | None = None
+        self._count_at = 0.0
+
+    async def latest(self) -> Look:
+        """A look that is at most a second old. Who asks while one is being taken gets that one."""
+        async with self._one_at_a_time:
+            if self._look is None or time.monotonic() >= self._good_until:
+                self._look = await run_in_threadpool(self._take)
+                self._good_until = time.monotonic() + GOOD_FOR_S
+            return self._look
+
+    def forget(self) -> None:
+        """Something was done: the next page shows it."""
+        self._good_until = self._count_at = 0.0
+
+    def _take(self) -> Look:
+        at, seen = datetime.now(UTC), self._observer.look()
+        more, counted = _More(), None
+        if POSTGRESQL not in seen.away:
+            more = self._of_postgres(self._read_more) or more
+            counted = self._count_letters()
+        jobs = requests = None
+        if REDIS not in seen.away:
+            jobs, requests = self._of_redis(partial(self._read_redis, books=more.requests)) or (None, None)
+        return Look(
+            at=at,
+            seen=seen,
+            rates=self._rates(seen.records),
+            dead_letters=counted,
+            latest_letters=self._latest_letters([dead.reason for dead in counted]) if counted else (),
+            findings=more.findings,
+            runs=more.runs,
+            requests=requests,
+            jobs=jobs,
+        )
+
+    def _of_postgres(self, question: Callable[[Connection], T]) -> T | None:
+        """The answer; None if the server has gone away since it was observed, or it takes too long."""
+        with suppress(AnalyticsError):
+            return self._observer.postgres.ask(question)
+        return None
+
+    def _of_redis(self, question: Callable[[redis.Redis], T]) -> T | None:
+        with suppress(AnalyticsError):
+            return self._observer.redis.ask(question)
+        return None
+
+    def _read_more(self, connection: Connection) -> _More:
+        last = list_runs(connection, LAST_RUNS, but_kind=REFRESH.kind)
+        still_open = [run for run in list_runs(connection, RUNS_SHOWN, only_open=True) if run.kind != REFRESH.kind]
+        runs = {run.id: run for run in (*last, *still_open)}
+        return _More(
+            read_continuity(connection),
+            sorted(runs.values(), key=lambda run: (not run.is_open, -run.id)),
+            read_request_books(connection, self._settings.requests),
+        )
+
+    def _read_redis(self, client: redis.Redis, books: RequestBooks | None) -> tuple[JobsView, RequestStand | None]:
+        with redis_errors(self._settings):
+            stand = None if books is None else read_request_stand(self._settings, client, books)
+            return jobs_and_workers(client), stand
+
+    def _count_letters(self) -> Sequence[DeadLetters] | None:
+        began = time.monotonic()
+        if began >= self._count_at:
+            self._counted = self._of_postgres(partial(read_dead_letters, within_ms=COUNT_MS))
+            ended = time.monotonic()
+            self._count_at = ended + (ended - began) / COUNT_SHARE
+        return self._counted
+
+    def _latest_letters(self, reasons: Sequence[str]) -> Sequence[Glimpse]:
+        latest = partial(list_latest, reasons=reasons, letters=LETTERS_SHOWN, within_ms=COUNT_MS)
+        return self._of_postgres(latest) or ()
+
+    def _rates(self, records: Records | None) -> Mapping[str, float]:
+        """By the books of the look before, if that was lately."""
+        if records is None:
+            return {}
+        before, self._before = self._before, (time.monotonic(), records)
+        if before is None or self._before[0] - before[0] > RATE_OVER_S:
+            return {}
+        return rates(before[1].books, records.books, self._before[0] - before[0])
