@@ -21,8 +21,8 @@ from worker.intake import EPOCH, Intake
 from worker.operation import Arguments, JsonObject, Operation, Step
 from worker.operations import dead_letters
 from worker.operations.dead_letters import Filter
+from worker.operations.requests import RequestReason
 from worker.operations.run_intake import PORTION_BYTES, PORTION_ENTRIES, Portion, RunIntake, position_name
-from worker.requests import RequestReason
 from worker.original import as_json
 from worker.queries import query
 from worker.settings import Settings

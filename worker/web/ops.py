@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from jobs.queue import enqueue_run
 from worker.errors import AnalyticsError
+from worker.inspection.observe import Observer
 from worker.log import get_logger
-from worker.observe import Observer
-from worker.replay import REQUEUE, RequeueArguments
-from worker.runs import Run, load_run, open_run, stop_run
+from worker.operations.replay import REQUEUE, RequeueArguments
+from worker.operations.runs import Run, load_run, open_run, stop_run
 from worker.settings import Settings
 from worker.stream import redis_errors
 from worker.token import Audience

@@ -12,14 +12,14 @@ import redis
 from starlette.concurrency import run_in_threadpool
 
 from jobs.view import JobsView, jobs_and_workers
-from worker.dead_letters import Glimpse, list_latest
 from worker.errors import AnalyticsError
-from worker.observe import POSTGRESQL, REDIS, Observer, Records
-from worker.refresh import REFRESH
-from worker.request_store import RequestBooks, RequestStand, read_request_books, read_request_stand
-from worker.runs import Run, list_runs
+from worker.inspection.observe import POSTGRESQL, REDIS, Observer, Records
+from worker.inspection.status import RUNS_SHOWN, ContinuityEvent, DeadLetters, rates, read_continuity, read_dead_letters
+from worker.operations.dead_letters import Glimpse, list_latest
+from worker.operations.refresh import REFRESH
+from worker.operations.request_store import RequestBooks, RequestStand, read_request_books, read_request_stand
+from worker.operations.runs import Run, list_runs
 from worker.settings import Settings
-from worker.status import RUNS_SHOWN, ContinuityEvent, DeadLetters, rates, read_continuity, read_dead_letters
 from worker.store import Connection
 from worker.stream import redis_errors
 from worker.web.ops_view import Look

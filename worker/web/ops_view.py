@@ -9,20 +9,12 @@ from zoneinfo import ZoneInfo
 
 from jobs.queue import OPS, ROLLUP
 from jobs.view import JobsView, QueueView
-from worker.alerts import duration
-from worker.dead_letters import Glimpse
+from worker.alerting.alerts import duration
 from worker.errors import NotMigrated, Retry
 from worker.events import Reason
-from worker.observe import POSTGRESQL, REDIS, Observation
-from worker.request_store import RequestStand
-from worker.run_view import arguments_in_words, progress, result_in_words, took
-from worker.runs import Run
-from worker.schedule_view import Line as ScheduleLine
-from worker.schedule_view import lines, took_in_words
-from worker.schedule_view import result_in_words as scheduled_in_words
-from worker.scheduler import SCHEDULE
-from worker.status import ContinuityEvent, DeadLetters, ShardStatus
-from worker.status_view import (
+from worker.inspection.observe import POSTGRESQL, REDIS, Observation
+from worker.inspection.status import ContinuityEvent, DeadLetters, ShardStatus
+from worker.inspection.status_view import (
     HOW_A_HALT_ENDS,
     NO_WORKER,
     closing_in_words,
@@ -30,6 +22,14 @@ from worker.status_view import (
     outcomes_in_words,
     requests_in_words,
 )
+from worker.operations.dead_letters import Glimpse
+from worker.operations.request_store import RequestStand
+from worker.operations.run_view import arguments_in_words, progress, result_in_words, took
+from worker.operations.runs import Run
+from worker.scheduler import SCHEDULE
+from worker.upkeep.schedule_view import Line as ScheduleLine
+from worker.upkeep.schedule_view import lines, took_in_words
+from worker.upkeep.schedule_view import result_in_words as scheduled_in_words
 from worker.web.health import stands
 
 STREAMS_SHOWN = 64
