@@ -12,16 +12,20 @@ from worker.web.headers import SecurityHeaders
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
 from worker.web.page import page_routes
+from worker.web.ops import ops_routes
 from worker.web.problems import EXCEPTION_HANDLERS
 from worker.web.readings import Readings
 
 
-def create_app(settings: Settings, observer: Observer, access: Access, readings: Readings) -> ASGIApp:
+def create_app(
+    settings: Settings, observer: Observer, access: Access, readings: Readings, ops_observer: Observer
+) -> ASGIApp:
     """The ASGI application. No server is asked before somebody asks us."""
     routes = [
         *metrics_routes(settings, observer),
         *health_routes(settings, observer),
         *api_routes(access, readings),
+        *ops_routes(settings, access, ops_observer),
         *asset_routes(),
         *page_routes(settings, access, readings),
     ]

@@ -44,9 +44,10 @@ def run_web(settings: Settings, host: str, port: int) -> int:
         Observer(settings, "web") as observer,
         Access(settings) as access,
         Readings(settings) as readings,
+        Observer(settings, "ops") as ops_observer,  # its own: a page that is slow holds up neither of the others
     ):
         config = uvicorn.Config(
-            create_app(settings, observer, access, readings),
+            create_app(settings, observer, access, readings, ops_observer),
             access_log=False,
             log_config=None,
             log_level="warning",
