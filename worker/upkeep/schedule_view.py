@@ -24,6 +24,8 @@ NARROW = 120
 GRACE = timedelta(minutes=5)
 """A tick that is older and has not ended is late: others may have been before it in the queue."""
 
+WHY_LATE = "no scheduler or no ops worker runs (`python -m worker run`), or it has too much to do"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -70,8 +72,7 @@ def run_schedule_list(settings: Settings, *, as_json: bool) -> int:
     console.print(_table(listed, zone, is_narrow=console.width < NARROW))
     console.print(f"times in {settings.time_zone}", style="dim")
     if late := [f"{line.scheduled.name} of {_at(line.late_tick, zone)}" for line in listed if line.late_tick]:
-        advice = "no scheduler or no ops worker runs (`python -m worker run`), or it has too much to do"
-        console.print(f"not done yet: {', '.join(late)}; {advice}", style="bold red")
+        console.print(f"not done yet: {', '.join(late)}; {WHY_LATE}", style="bold red")
     return 0
 
 

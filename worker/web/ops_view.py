@@ -27,8 +27,8 @@ from worker.operations.request_store import RequestStand
 from worker.operations.run_view import arguments_in_words, progress, result_in_words, took
 from worker.operations.runs import Run
 from worker.scheduler import SCHEDULE
+from worker.upkeep.schedule_view import WHY_LATE, lines, took_in_words
 from worker.upkeep.schedule_view import Line as ScheduleLine
-from worker.upkeep.schedule_view import lines, took_in_words
 from worker.upkeep.schedule_view import result_in_words as scheduled_in_words
 from worker.web.health import stands
 
@@ -243,9 +243,7 @@ def view(look: Look, time_zone: str, streams: Sequence[str]) -> OpsView:
     clock = Clock(zone, look.at)
     records = seen.records
     rows = None if seen.shards is None else [_stream(shard, look.rates, streams) for shard in _worst_first(seen.shards)]
-    scheduled = None
-    if records is not None:
-        scheduled = [_scheduled(line, clock) for line in lines(SCHEDULE, records.scheduled, look.at, zone)]
+    schedule = [] if records is None else lines(SCHEDULE, records.scheduled, look.at, zone)
     facts = [outcomes_in_words(records.outcomes), closing_in_words(records.closing)] if records else []
     if look.requests is not None:
         facts.append(requests_in_words(look.requests))
@@ -253,13 +251,13 @@ def view(look: Look, time_zone: str, streams: Sequence[str]) -> OpsView:
         at=Moment(f"{look.at.astimezone(zone):%H:%M:%S}", look.at.isoformat(timespec="seconds")),
         at_utc="" if time_zone == "UTC" else f"{look.at.astimezone(UTC):%H:%M:%S}",
         zone=time_zone,
-        verdict=verdict(look, streams, clock),
+        verdict=verdict(look, streams, schedule, clock),
         tiles=list(_tiles(look)),
         streams=None if rows is None else rows[:STREAMS_SHOWN],
         streams_left=max(0, len(rows or ()) - STREAMS_SHOWN),
         dead_letters=None if look.dead_letters is None else list(_reasons(look, clock)),
         runs=None if look.runs is None else [run_row(run, clock) for run in look.runs],
-        scheduled=scheduled,
+        scheduled=None if records is None else [_scheduled(line, clock) for line in schedule],
         queues=look.jobs.queues if look.jobs else (),
         workers=None if look.jobs is None else list(_workers(look.jobs)),
         findings=[_finding(event, clock) for event in look.findings],
@@ -268,9 +266,9 @@ def view(look: Look, time_zone: str, streams: Sequence[str]) -> OpsView:
     )
 
 
-def verdict(look: Look, streams: Sequence[str], clock: Clock) -> Verdict:
+def verdict(look: Look, streams: Sequence[str], schedule: Sequence[ScheduleLine], clock: Clock) -> Verdict:
     """Whether the counting goes on, and all that is not as it should be: the worst first."""
-    found = sorted(_wrongs(look, streams, clock), key=lambda line: line.level != "bad")
+    found = sorted(_wrongs(look, streams, schedule, clock), key=lambda line: line.level != "bad")
     if not found:
         detail = "Every stream is read, the books balance, no alert holds."
         return Verdict("good", "All is well", detail, ())
@@ -304,7 +302,7 @@ def _stands(shard: ShardStatus) -> bool:
     return stands(shard) or bool(shard.books and shard.books.halted_at)
 
 
-def _wrongs(look: Look, streams: Sequence[str], clock: Clock) -> Iterator[Line]:
+def _wrongs(look: Look, streams: Sequence[str], schedule: Sequence[ScheduleLine], clock: Clock) -> Iterator[Line]:
     seen = look.seen
     for server, error in seen.away.items():
         advice = "It goes on by itself when the server is back." if isinstance(error, Retry) else ""
@@ -319,6 +317,8 @@ def _wrongs(look: Look, streams: Sequence[str], clock: Clock) -> Iterator[Line]:
         for ran in seen.records.scheduled:
             if ran.failure:
                 yield Line("warn", f"Scheduled job `{ran.name}` failed: {ran.failure}", since=clock(ran.begun_at))
+    if late := [f"`{line.scheduled.name}` of {clock(line.late_tick).text}" for line in schedule if line.late_tick]:
+        yield Line("warn", f"Not done yet: {', '.join(late)}.", _sentence(WHY_LATE))
 
 
 def _wrongs_of_shard(shard: ShardStatus, streams: Sequence[str], clock: Clock) -> Iterator[Line]:
@@ -339,11 +339,15 @@ def _wrongs_of_shard(shard: ShardStatus, streams: Sequence[str], clock: Clock) -
 def _missing_workers(jobs: JobsView) -> Iterator[Line]:
     queues = {worker.queue for worker in jobs.workers}
     if not queues:
-        yield Line("bad", f"{NO_WORKER[0].upper()}{NO_WORKER[1:]}.")
+        yield Line("bad", _sentence(NO_WORKER))
     elif ROLLUP not in queues:
         yield Line("bad", "No worker counts events.", "Start one with `python -m worker work rollup`.")
     elif OPS not in queues:
         yield Line("warn", "No worker does runs and scheduled jobs.", "Start one with `python -m worker work ops`.")
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _tiles(look: Look) -> Iterator[Tile]:
