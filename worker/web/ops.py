@@ -26,12 +26,12 @@ from worker.web.access import Access
 from worker.web.ops_looks import Looks
 from worker.web.ops_view import run_in_words, view
 from worker.web.preferences import switched
+from worker.web.problems import RETRY_S
 from worker.web.rendering import render
 from worker.web.words import Language
 
 PATH = "/ops"
 
-RETRY_S = 5
 LONGEST_NUMBER = 19
 """Digits of a number that PostgreSQL may not take for a bigint."""
 
