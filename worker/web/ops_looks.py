@@ -14,7 +14,15 @@ from starlette.concurrency import run_in_threadpool
 from jobs.view import JobsView, jobs_and_workers
 from worker.errors import AnalyticsError
 from worker.inspection.observe import POSTGRESQL, REDIS, Observer, Records
-from worker.inspection.status import RUNS_SHOWN, ContinuityEvent, DeadLetters, rates, read_continuity, read_dead_letters
+from worker.inspection.status import (
+    RUNS_SHOWN,
+    Books,
+    ContinuityEvent,
+    DeadLetters,
+    rates,
+    read_continuity,
+    read_dead_letters,
+)
 from worker.operations.dead_letters import Glimpse, list_latest
 from worker.operations.refresh import REFRESH
 from worker.operations.request_store import RequestBooks, RequestStand, read_request_books, read_request_stand
@@ -61,7 +69,8 @@ class Looks:
         self._one_at_a_time = asyncio.Lock()
         self._look: Look | None = None
         self._good_until = 0.0
-        self._before: tuple[float, Records] | None = None
+        self._before: tuple[float, Mapping[str, Books]] | None = None
+        self._rate: Mapping[str, float] = {}
         self._counted: Sequence[DeadLetters] | None = None
         self._count_at = 0.0
 
@@ -137,10 +146,13 @@ class Looks:
         return self._of_postgres(latest) or ()
 
     def _rates(self, records: Records | None) -> Mapping[str, float]:
-        """By the books of the look before, if that was lately."""
+        """By the books of the look before, if that was lately; of two that are close together the rate before them."""
+        now = time.monotonic()
         if records is None:
-            return {}
-        before, self._before = self._before, (time.monotonic(), records)
-        if before is None or self._before[0] - before[0] > RATE_OVER_S:
-            return {}
-        return rates(before[1].books, records.books, self._before[0] - before[0])
+            self._before, self._rate = None, {}
+        elif self._before is None:
+            self._before = now, records.books
+        elif (elapsed_s := now - self._before[0]) >= GOOD_FOR_S:
+            self._rate = rates(self._before[1], records.books, elapsed_s) if elapsed_s <= RATE_OVER_S else {}
+            self._before = now, records.books
+        return self._rate
