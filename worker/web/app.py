@@ -11,8 +11,8 @@ from worker.web.assets import asset_routes
 from worker.web.headers import SecurityHeaders
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
-from worker.web.page import page_routes
 from worker.web.ops import ops_routes
+from worker.web.page import page_routes
 from worker.web.problems import EXCEPTION_HANDLERS
 from worker.web.readings import Readings
 
