@@ -3,13 +3,14 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.node import installed
 from tests.support import TOP
+from worker.embedded import NOTHING
 
 HERE = Path(__file__).parent
 CLIENT = TOP / "worker/clients/analytics.ts"
@@ -24,11 +25,11 @@ def compiled() -> Path:
 class WebTier:
     """One Node process. What it is told it does in turn, so a test may do something else before it asks for answers."""
 
-    def __init__(self, redis_url: str, library: str, options: dict[str, Any], environment: dict[str, str]) -> None:
+    def __init__(self, redis_url: str, library: str, options: dict[str, Any], environment: Mapping[str, str]) -> None:
         self.process = subprocess.Popen(
             ["node", "web_tier.mjs", library, json.dumps(options)],
             cwd=compiled(),
-            env=os.environ | {"REDIS_URL": redis_url} | environment,
+            env=os.environ | {"REDIS_URL": redis_url, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -53,20 +54,21 @@ class WebTier:
 
     def end(self) -> int:
         """Let it have nothing to do any more; its exit code. A promise that was rejected unseen would make it 1."""
-        with self.process:
-            assert self.process.stdin is not None
-            self.process.stdin.close()
-            return self.process.wait(20)
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(20)
 
 
 @contextmanager
-def web_tier(redis_url: str, library: str = "ioredis", *, environment: dict[str, str] | None = None, **options: Any) -> Iterator[WebTier]:
+def web_tier(
+    redis_url: str, library: str = "ioredis", *, environment: Mapping[str, str] = NOTHING, **options: Any
+) -> Iterator[WebTier]:
     """A web tier that ends by itself, and well, unless the test has ended it."""
-    tier = WebTier(redis_url, library, options, environment or {})
-    try:
-        yield tier
-        if tier.process.poll() is None:
-            assert tier.end() == 0
-    finally:
-        tier.process.kill()
-        tier.process.wait()
+    tier = WebTier(redis_url, library, options, environment)
+    with tier.process:
+        try:
+            yield tier
+            if tier.process.poll() is None:
+                assert tier.end() == 0
+        finally:
+            tier.process.kill()

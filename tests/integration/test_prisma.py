@@ -1,17 +1,16 @@
 """What Prisma's own schema engine thinks of our migrations: see `tests/prisma/`."""
 
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from textwrap import dedent
 
 import psycopg
 import pytest
 
+from tests.node import call, installed
 from tests.support import SITE, SITE_OUTCOMES, TOP, fresh_database
 from worker.embedded import Servers
 from worker.migrations import migrate, migrations
@@ -20,38 +19,14 @@ from worker.store import Connection
 
 PRISMA = TOP / "tests/prisma"
 MIGRATIONS = SQL_FOLDER / "migrations"
-OLDEST_NODE = (20, 19)
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def call(*command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    env = os.environ | environment
-    return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, encoding="utf-8", timeout=200)
-
-
 @pytest.fixture(scope="session")
 def prisma() -> Path:
-    """A folder with the scripts and their packages, installed once for each version of `package.json`."""
-    for program in ("node", "npm"):
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not installed: what Prisma thinks was not asked")
-    version = call("node", "--version", cwd=TOP).stdout.strip()
-    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < OLDEST_NODE:
-        pytest.skip(f"Node {version} is too old for Prisma, which was not asked")
-
-    folder = TOP / ".cache/prisma" / sha256((PRISMA / "package.json").read_bytes()).hexdigest()[:16]
-    # The scripts too, each time: Node finds packages from where a script is, and a stale copy judges by an old model.
-    shutil.copytree(PRISMA, folder, dirs_exist_ok=True)
-    complete = folder / "node_modules/.complete"
-    if not complete.exists():
-        options = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
-        installed = call("npm", "install", *options, cwd=folder)
-        if installed.returncode != 0 and call("npm", "ping", "--fetch-retries=0", cwd=folder).returncode != 0:
-            pytest.skip("npm finds no registry: what Prisma thinks was not asked")
-        assert installed.returncode == 0, installed.stderr
-        complete.touch()
-    return folder
+    """A folder with the scripts and their packages."""
+    return installed(PRISMA)
 
 
 @pytest.fixture

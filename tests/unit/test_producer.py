@@ -1,5 +1,6 @@
 """What a web tier hands over, as it goes into the stream."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -9,18 +10,12 @@ from uuid import UUID
 import pytest
 import redis
 
+from tests.support import TOP
 from worker.errors import Stop
 from worker.producer import Fields, Pace, Pusher, shard_of, track
 
-# For producers in other languages. In Node: `zlib.crc32(id) % shards` (20.15 and later), or crc-32 from npm, `>>> 0`.
-VECTORS = {
-    "": 0,
-    "123456789": 3_421_780_262,
-    "c0ffee": 3_922_096_553,
-    "c2c10086a9abfe3a9103e1b51": 811_099_517,
-    "clh2x9k3v0000qz8r5g7d1n4m": 3_416_937_951,
-    "Ünïcödé": 1_107_240_987,
-}
+VECTORS: dict[str, int] = json.loads((TOP / "tests/clients/crc32.json").read_text("utf-8"))
+"""For producers in every language."""
 
 
 class FakeRedis:

@@ -116,16 +116,22 @@ export function configure(options: Partial<Options>): void {
   Object.assign(shared.options, options)
 }
 
-/** A token for a specialist's page and API, as JWT: keep it as cookie `analytics_token`, or send it as bearer. A `link`
- *  is good once, as `/profile/analytics?token=…`. Needs Node (20.16 or newer); the rest of this file does not.
+/** A token for a specialist's page and API, as JWT: keep it as cookie `analytics_token`, or send it as bearer; it is good
+ *  for 12 hours. A `link` is good once, as `/profile/analytics?token=…`, for 15 minutes. Needs Node (20.16 or newer); the
+ *  rest of this file does not.
  *
- *  @param secret ANALYTICS_SECRET, the same as the worker's.
- *  @throws Error the secret is missing. */
-export function signToken(secret: string, specialistId: string, { seconds = 3_600, link = false } = {}): string {
-  if (!secret) throw new Error('ANALYTICS_SECRET is needed to sign a token')
+ *  @param secret ANALYTICS_SECRET, the worker's.
+ *  @throws Error it is missing, or too short for the worker to take the token. */
+export function signToken(
+  secret: Optional<string>,
+  specialistId: string,
+  { link = false, seconds = link ? 900 : 43_200 }: { link?: boolean; seconds?: number } = {},
+): string {
+  if (!secret || Buffer.byteLength(secret) < 32) throw new Error('ANALYTICS_SECRET must have 32 bytes or more')
   // Not imported at the top: what runs on the edge could not load this file then.
   const { createHmac, randomUUID } = process.getBuiltinModule('node:crypto')
-  const claims = { sub: specialistId, aud: 'analytics', exp: Math.floor(Date.now() / 1000) + seconds }
+  const now = Math.floor(Date.now() / 1000)
+  const claims = { sub: specialistId, aud: 'analytics', iat: now, exp: now + seconds }
   const parts = [{ alg: 'HS256', typ: 'JWT' }, link ? { ...claims, jti: randomUUID() } : claims]
   const signed = parts.map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
