@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-import redis
 from redis import Redis
 
 from tests.clients.web_tier import HERE, LIBRARIES, WebTier, compiled, web_tier
@@ -22,6 +20,9 @@ from worker.producer import shard_of, track
 STREAM = "analytics:events"
 XADD = re.compile(rb"xadd", re.IGNORECASE)
 VECTORS: dict[str, int] = json.loads((HERE / "crc32.json").read_text())
+ADVISED = {"maxRetriesPerRequest": 1, "commandTimeout": 1_000, "enableAutoPipelining": True}
+"""The settings of the README, for a client that the rest of the site uses too."""
+
 VIEW = {"type": "profile_view", "specialistId": "c0ffee"}
 
 Entry = dict[bytes, bytes]
@@ -48,15 +49,15 @@ def server(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedRedis]:
     """A Redis that keeps what it has acknowledged, and is not yet there."""
-    server = EmbeddedRedis(tmp_path, conf={"appendfsync": "always"})
+    server = EmbeddedRedis(tmp_path, conf={"appendfsync": "always"} | getattr(request, "param", {}))
     yield server
     server.stop()
 
 
 def test_it_is_strictly_typed() -> None:
-    """The compiler takes it at its strictest, with both versions of ioredis, and there is no `any` in what it offers."""
+    """The compiler takes it at its strictest, with both versions of ioredis, and nothing that it offers is `any`."""
     declared = (compiled() / "analytics.d.ts").read_text()
     assert "export declare function track(" in declared
     assert not re.search(r"\bany\b", re.sub(r"/\*.*?\*/", "", declared, flags=re.DOTALL))
@@ -124,8 +125,16 @@ def test_variables_say_where_to(redis_url: str, server: Redis) -> None:
         assert tier.ask("drops") == {"not_sendable": 1}
 
 
+def test_a_prefix_is_refused(redis_url: str, server: Redis) -> None:
+    """A client that puts a prefix before every key would write where nobody reads."""
+    with web_tier(redis_url, keyPrefix="site:") as tier:
+        assert tier.ask("track", VIEW) is False
+        assert tier.ask("drops") == {"not_sendable": 1}
+    assert server.dbsize() == 0
+
+
 def test_nothing_throws(tier: WebTier, server: Redis) -> None:
-    """Whatever it is given: no exception, no unseen rejection, an answer; and what can be sent is left to the worker."""
+    """Whatever it is given, there is an answer and no exception; what can be sent at all is left to the worker."""
     answers = tier.ask("misuse")
     sent = {name for name, answer in answers.items() if answer}
     assert answers.keys() - sent == {
@@ -153,10 +162,46 @@ def test_no_redis_no_harm(library: str) -> None:
         assert tier.ask("drops") == {"buffer_full": 901}
 
 
-@pytest.mark.parametrize("options", [{}, {"maxRetriesPerRequest": 1, "commandTimeout": 500, "enableAutoPipelining": True}])
+@pytest.mark.parametrize(
+    "own_server", [{"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1"}], ids=["cluster"], indirect=True
+)
+def test_a_cluster(own_server: EmbeddedRedis) -> None:
+    """The streams of a Redis Cluster are reached through its own client, each where its hash tag belongs."""
+    own_server.start()
+    with Redis.from_url(own_server.url) as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), "the cluster is up")
+        for library in LIBRARIES:
+            with web_tier(own_server.url, library, environment={"ANALYTICS_SHARDS": "4"}, cluster=True) as tier:
+                assert all(tier.ask("track", VIEW | {"specialistId": f"c{n}"}) for n in range(8))
+        assert sum(client.xlen(f"{STREAM}:{{{shard}}}") for shard in range(4)) == 16
+
+
+def test_an_answer_that_never_comes(own_server: EmbeddedRedis) -> None:
+    """Where ioredis is told not to send again what was under way, it may never say so (redis/ioredis#2193): the event
+    is sent again all the same.
+    """
+    own_server.start()
+    with Proxy(own_server.url) as proxy, Redis.from_url(own_server.url) as client, ExitStack() as stack:
+        tiers = [
+            stack.enter_context(web_tier(proxy.url, each, autoResendUnfulfilledCommands=False)) for each in LIBRARIES
+        ]
+        lost = [proxy.hold(XADD, answered=True) for _ in tiers]
+        for tier in tiers:
+            tier.tell("track", VIEW)
+        for each in lost:
+            with each:
+                pass
+        assert [tier.answer() for tier in tiers] == [False, False]
+        for tier in tiers:
+            assert tier.ask("flush", 20_000) == {"sent": 1, "dropped": 0, "pending": 0}
+        assert (len(ids(client)), len(set(ids(client)))) == (4, 2)
+
+
+@pytest.mark.parametrize("options", [{}, ADVISED])
 def test_misfortune(own_server: EmbeddedRedis, options: dict[str, Any]) -> None:
-    """Redis away from the beginning, out of memory, a replica, frozen, killed, restarted, its answers lost: nobody waits
-    for ever, and in the end every event is there.
+    """Redis away from the beginning, out of memory, a replica, frozen, killed, restarted, its answers lost: nobody
+    waits for ever, and in the end every event is there.
     """
     with ExitStack() as stack:
         proxy = stack.enter_context(Proxy(own_server.url))

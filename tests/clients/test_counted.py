@@ -73,8 +73,8 @@ def cutting(way: Proxy) -> Iterator[None]:
 
 
 def test_every_event_is_counted_once(running: Stage, way: Proxy) -> None:
-    """100,000 events of two web tiers, with the ioredis of today and of yesterday, while answers get lost: repeats reach
-    Redis, and the daily table is the straight count of what visitors did.
+    """100,000 events of two web tiers, with the ioredis of today and of yesterday, while answers get lost: repeats
+    reach Redis, and the daily table is the straight count of what visitors did.
     """
     before = daily(running)
     with ExitStack() as stack:
@@ -96,7 +96,7 @@ def test_every_event_is_counted_once(running: Stage, way: Proxy) -> None:
 
 
 def test_killed(running: Stage, way: Proxy) -> None:
-    """Of a web tier that is killed at work, everything that Redis has acknowledged is counted once, and nothing twice."""
+    """Of a web tier that is killed, all that Redis had acknowledged is counted once, and nothing twice."""
     with ExitStack() as stack:
         tiers = [tier(stack, way, library) for library in LIBRARIES]
         before = daily(running).total(), len(set(sent_ids(running)))

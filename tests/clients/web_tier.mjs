@@ -16,7 +16,7 @@ const connect = () => {
   const { hostname: host, port, password } = new URL(process.env.REDIS_URL)
   const client = cluster
     ? new Cluster([{ host, port }], { redisOptions: { password } })
-    : new Redis(process.env.REDIS_URL, settings)
+    : new Redis(process.env.REDIS_URL, { disconnectTimeout: 50, ...settings })
   return client.on('error', () => {})
 }
 const redis = connect()

@@ -15,6 +15,7 @@
 export interface RedisClient {
   xadd(key: string, ...args: string[]): Promise<unknown>
   readonly status?: string
+  readonly options?: { keyPrefix?: string | undefined }
 }
 
 type Optional<T> = T | null | undefined
@@ -261,6 +262,7 @@ function send(redis: Optional<RedisClient>, message: unknown, args: () => Pendin
     shared.pending++
     try {
       if (typeof redis?.xadd !== 'function') throw new TypeError('there is no Redis client')
+      if (redis.options?.keyPrefix) throw new TypeError('with its keyPrefix it would go where nobody reads')
       pending.args = args()
       const lane = laneOf(redis, pending.args[0])
       if (shared.pending > shared.options.capacity) return drop(pending, 'buffer_full', lane.error)
