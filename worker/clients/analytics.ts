@@ -76,8 +76,10 @@ export interface Options {
 export function track(redis: Optional<RedisClient>, event: AnalyticsEvent): Promise<boolean> {
   return send(redis, event, () => [
     streamOf(event.specialistId),
-    ...fields({ ...only(EVENT_FIELDS, event), eventId: event.eventId ?? crypto.randomUUID() }),
-    ...fields({ occurredAt: event.occurredAt ?? Date.now() }),
+    '*',
+    ...['eventId', text(event.eventId ?? crypto.randomUUID())],
+    ...['occurredAt', text(event.occurredAt ?? Date.now())],
+    ...fields(event, ['type', 'specialistId', 'source', 'contactType', 'visitorId', 'viewerId', 'userAgent']),
   ])
 }
 
@@ -89,7 +91,9 @@ export function requestRefresh(
 ): Promise<boolean> {
   return send(redis, request, () => [
     shared.options.requests,
-    ...fields({ kind: 'refresh', ...only(['specialistId', 'from', 'to'], request) }),
+    '*',
+    ...['kind', 'refresh'],
+    ...fields(request, ['specialistId', 'from', 'to']),
   ])
 }
 
@@ -165,11 +169,10 @@ const LONGEST_PAUSE_MS = 2_000
  *  written by strangers, and nobody's header shall fill the memory. */
 const CHARACTERS = 1_024
 
-const EVENT_FIELDS = ['type', 'specialistId', 'source', 'contactType', 'visitorId', 'viewerId', 'userAgent'] as const
-
 /** A message that is not yet taken by Redis. */
 interface Pending {
-  args: [stream: string, ...fields: string[]]
+  /** Of XADD. */
+  args: [stream: string, ...rest: string[]]
   /** What the caller handed over. */
   message: unknown
   /** Taken or dropped: of those that come back from a failed attempt, an answer may still arrive. */
@@ -235,7 +238,7 @@ class Lane {
     }
     const timer = detached(setTimeout(failed, ANSWER_MS, new Error(`no answer within ${ANSWER_MS} ms`)))
     this.#attempts++
-    void (async () => this.#redis.xadd(pending.args[0], '*', ...pending.args.slice(1)))().then(taken, failed)
+    void (async () => this.#redis.xadd(...pending.args))().then(taken, failed)
   }
 
   #backOff(): void {
@@ -316,14 +319,11 @@ function streamOf(specialistId: unknown): string {
   return shards === 1 ? stream : `${stream}:{${crc32(text(specialistId ?? '')) % shards}}`
 }
 
-/** Those properties and no others: what else the object carries is nobody's business. */
-function only<Name extends string>(names: readonly Name[], from: { readonly [name in Name]?: unknown }) {
-  return Object.fromEntries(names.map((name) => [name, from[name]]))
-}
-
-/** Names and values in turn. */
-function fields(values: Record<string, unknown>): string[] {
-  return Object.entries(values).flatMap(([name, value]) => (value == null ? [] : [name, text(value)]))
+/** Names and values in turn, of these names and no others: what else the object carries is nobody's business. */
+function fields<Name extends string>(from: { readonly [name in Name]?: unknown }, names: readonly Name[]): string[] {
+  const found: string[] = []
+  for (const name of names) if (from[name] != null) found.push(name, text(from[name]))
+  return found
 }
 
 function text(value: unknown): string {
