@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from worker.console import standard_output
 from worker.days import date_of, moment_of
 from worker.errors import AnalyticsError, Stop
 from worker.events import Reason
@@ -107,7 +108,8 @@ Lifeline = Annotated[int | None, typer.Option(hidden=True, help="Descriptor whos
 def main() -> None:
     """Run the command line; an error on purpose is one line, never a traceback."""
     try:
-        app()
+        with standard_output():
+            app()
     except AnalyticsError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error[/] {escape(str(error))}")
         sys.exit(MUST_ACT)

@@ -1,6 +1,16 @@
 """What commands print on."""
 
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 from rich.console import Console
+
+from worker.errors import Stop
 
 WIDE = 140
 """Columns where nobody reads along: a file or a pipe should not be cut to the 80 of a terminal."""
@@ -12,3 +22,41 @@ def make_console(*, highlight: bool = False, markup: bool = True, wide: int = WI
     if not console.is_terminal:
         console.width = wide
     return console
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """In this block the reader of standard output may go, as `head` does: what he does not read is written nowhere, and
+    the command ends with its own exit code. All is written at the end of the block, so nothing is left to fail later.
+
+    Raises:
+        Stop: it cannot be written, because a disk is full, say.
+    """
+    before = sys.stdout
+    if not isinstance(before, io.TextIOWrapper):  # None: closed by whoever started us
+        yield
+        return
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Output(before.fileno(), "wb", closefd=False)),
+        before.encoding,
+        before.errors,
+        line_buffering=before.line_buffering or before.write_through,
+    )
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+
+
+class _Output(io.FileIO):
+    """Libraries make what they like of a broken pipe (Rich and Click exit with 1), so none of them gets to see it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            if isinstance(error, BrokenPipeError):
+                return memoryview(data).nbytes
+            raise Stop(f"cannot write standard output: {error.strerror}") from None

@@ -96,12 +96,46 @@ def test_without_redis(settings: Settings, client: redis.Redis) -> None:
     assert json.loads(output)["metrics"]["profileViews"]["value"] == 1
 
 
+def test_a_database_that_hangs(settings: Settings, connection: Connection) -> None:
+    """A server that says nothing for long enough counts as away: nobody waits for ever."""
+    impatient = "from worker import cli; from worker.reading import view; view.ANSWER_S = 0.5; cli.main()"
+    command = [sys.executable, "-c", impatient, "report", "anna"]
+    with connection.transaction():
+        connection.execute('LOCK TABLE "SpecialistAnalyticsDaily"')
+        ran = subprocess.run(
+            command, cwd=TOP, env=os.environ | environment(settings), capture_output=True, check=False, timeout=30
+        )
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert ran.stderr == b"error PostgreSQL does not answer within 0.5 s\n"
+
+
+def test_ctrl_c(settings: Settings, connection: Connection) -> None:
+    """Who does not want to wait for the answer is let go at once, without a word."""
+    with connection.transaction():
+        connection.execute('LOCK TABLE "SpecialistAnalyticsDaily"')
+        process = start_worker(settings, "report", "anna")
+        wait_until(lambda: waits_for_a_lock(connection), "it waits")
+        process.send_signal(signal.SIGINT)
+        assert ended(process, 5) == (130, "", "")
+
+
+def waits_for_a_lock(connection: Connection) -> bool:
+    return bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
+
+
 @pytest.mark.parametrize(
     "arguments, why",
     [
         (["nobody"], "there is no specialist 'nobody'"),
         (['\'; DROP TABLE "SpecialistProfile"; --'], "there is no specialist"),
         (["[bold]<script>"], "there is no specialist '[bold]<script>'"),
+        (["\u0430nna"], "there is no specialist"),
+        (["x" * 100_000], "xxx…' in"),
+        ([""], "there is no specialist ''"),
+        (["anna", "--period", "x" * 100_000], "is no period"),
+        (["anna", "--from", "x" * 100_000], "is no date"),
+        (["anna", "--from", "9999-12-30", "--to", "9999-12-31"], "has not come yet"),
+        (["anna", "--from", "0000-00-00"], "is no date"),
         (["anna", "--period", "fortnight"], "'fortnight' is no period"),
         (["anna", "--period", "<b>"], "'<b>' is no period"),
         (["anna", "--from", "2026-11-10", "--to", "2026-11-01"], "comes before the first"),
@@ -165,19 +199,6 @@ def test_into_a_pipe_whose_reader_goes(settings: Settings, connection: Connectio
         process.stdout.close()
         with process.stderr:
             assert (process.wait(60), process.stderr.read()) == (0, "")
-
-
-def test_standard_output_that_is_full(settings: Settings) -> None:
-    """Where standard output cannot be written, that is one line and exit code 2."""
-    command = [sys.executable, "-m", "worker", "export", "--from", str(TODAY), "--to", str(TODAY)]
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with Path("/dev/full").open("wb") as full:
-        ran = subprocess.run(
-            command, cwd=TOP, env=variables | environment(settings), stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert (ran.returncode, ran.stderr.decode()) == (
-        2, "error cannot write standard output: No space left on device\n",
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])

@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from rich.text import Text
 from worker.console import make_console
 from worker.days import local_date
 from worker.errors import AnalyticsError
+from worker.link import Link
 from worker.reading.chart import bars
 from worker.reading.period import Step, parse_period
 from worker.reading.read import counted_until, read
@@ -22,6 +24,9 @@ from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis
 
 CHART_WIDTH, CHART_HEIGHT = 72, 6
+
+ANSWER_S = 10.0
+"""Seconds that PostgreSQL has to answer: a thousand times what it needs, also from a disk that is cold."""
 
 WITHOUT_CHANGE = {"new": "new", "not_counted": "not counted before", "no_period_before": ""}
 
@@ -43,11 +48,15 @@ def run_report(
 
     Raises:
         NoPeriod, NoSpecialist: see `parse_period` and `read`.
-        Retry: PostgreSQL is away. Redis may be: then it is less exact of when the numbers are.
+        Retry: PostgreSQL is away, or hangs. Redis may: then it is less exact of when the numbers are.
     """
     asked = parse_period(period, first, last, local_date(datetime.now(UTC), settings.time_zone))
-    with connect_postgres(settings, "report") as connection:
-        found = read(settings, connection, specialist, asked, _counted_until(settings, connection, specialist))
+
+    def ask(connection: Connection) -> Reading:
+        return read(settings, connection, specialist, asked, _counted_until(settings, connection, specialist))
+
+    with closing(Link("PostgreSQL", lambda: connect_postgres(settings, "report"), ANSWER_S)) as postgres:
+        found = postgres.ask(ask)
     if as_json:
         print(found.model_dump_json(by_alias=True, indent=2))
     elif as_csv:
