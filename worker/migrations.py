@@ -44,7 +44,8 @@ def migrate(connection: Connection, known: list[Migration]) -> list[str]:
         Names of the migrations that were applied now.
 
     Raises:
-        Stop: a migration failed (the site's table is missing, …), or one was changed after it had been applied.
+        Stop: a migration failed (the site's table is missing, …), one was changed after it had been applied, or the
+            table that the first one made is gone.
         Retry: the server is away, or somebody holds a table that is to be changed.
     """
     with postgres_errors(), connection.transaction():
@@ -54,6 +55,7 @@ def migrate(connection: Connection, known: list[Migration]) -> list[str]:
         missing = [migration for migration in known if migration.name not in applied]
         for migration in missing:
             _apply(connection, migration)
+        _refuse_without_daily_table(connection)
         connection.execute(query("create_outcome_view"))
         connection.execute(query("grant_worker_rights"))
     return [migration.name for migration in missing]
@@ -85,6 +87,17 @@ def _refuse_changed(known: list[Migration], applied: dict[str, str]) -> None:
     for migration in known:
         if applied.get(migration.name, migration.checksum) != migration.checksum:
             raise Stop(f"the migration {migration.name} was changed after it had been applied: restore the file")
+
+
+def _refuse_without_daily_table(connection: Connection) -> None:
+    """An empty one would be wrong for all days before, so it is made anew only by somebody who then fills it."""
+    has_table = connection.execute(query("has_daily_table")).fetchone()
+    if not (has_table and has_table[0]):
+        raise Stop(
+            'the table "SpecialistAnalyticsDaily" is gone, though its migration was applied: restore it from a backup;'
+            " or make it anew with sql/migrations/0001_specialist_analytics_daily/migration.sql, `migrate` again, and"
+            " then `recompute` and `backfill outcomes` all of its dates"
+        )
 
 
 def production_script(known: list[Migration]) -> str:

@@ -3,17 +3,30 @@
 import re
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 
 import psycopg
 import pytest
+import redis
 
-from tests.support import ended, fresh_database, run_postgres_program, run_worker, settings_for, start_worker
+from tests.counting import TODAY, add, daily, drain, event
+from tests.support import (
+    add_specialists,
+    ended,
+    fresh_database,
+    run_postgres_program,
+    run_worker,
+    settings_for,
+    settings_with,
+    start_worker,
+)
 from worker.embedded import Servers
 from worker.errors import AnalyticsError, Stop
 from worker.migrations import Migration, migrate, migrations, missing_migrations, production_script
 from worker.queries import SQL_FOLDER
+from worker.settings import Settings
 from worker.store import Connection
 
 SCRIPT = SQL_FOLDER / "apply_to_production.sql"
@@ -268,3 +281,35 @@ def test_nobody_queues_behind_a_migration_for_long(site: Connection) -> None:
     migrate(site, [*migrations(), asking])
     assert site.execute("SELECT * FROM analytics.answer").fetchone() == ("5s",)
     assert site.execute("SHOW lock_timeout").fetchone() == before == ("0",)
+
+
+def test_the_daily_table_is_gone(
+    settings: Settings, database: str, connection: Connection, client: redis.Redis
+) -> None:
+    """Who misses the daily table is sent to `migrate`, which says how all of it comes back; and so it does."""
+    add_specialists(connection, ["anna"])
+    connection.execute(
+        """INSERT INTO analytics.baseline (date, specialist_id, origin, profile_views, contact_views, catalog)
+           VALUES (%s, 'anna', 'legacy', 5, 1, 5)""",
+        [TODAY - timedelta(days=9)],
+    )
+    add(client, event(), event(source="search"))
+    drain(settings)
+    dates = ("--from", str(TODAY - timedelta(days=9)), "--to", str(TODAY))
+    assert run_worker(settings, "recompute", *dates, "--now")[0] == 0
+    before = daily(connection)
+    assert len(before) == 2
+
+    connection.execute('DROP TABLE "SpecialistAnalyticsDaily"')
+    code, _, errors = run_worker(settings, "report", "anna")
+    assert (code, "run `python -m worker migrate`" in errors) == (2, True)
+    owner = settings_with(settings, DATABASE_URL=database)
+    code, _, errors = run_worker(owner, "migrate")
+    assert (code, len(errors.splitlines())) == (2, 1)
+    file = re.search(r"sql/migrations/\S+", errors)
+    assert file is not None and "recompute" in errors
+
+    connection.execute((SQL_FOLDER.parent / file[0].rstrip(",")).read_bytes())
+    assert run_worker(owner, "migrate")[0] == 0
+    assert run_worker(settings, "recompute", *dates, "--now")[0] == 0
+    assert daily(connection) == before
