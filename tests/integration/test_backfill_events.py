@@ -23,6 +23,7 @@ from worker.operations.backfill_events import BackfillEventsArguments, backfill_
 from worker.operations.dead_letters import Filter, requeue
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
+from worker.visitors import visitors_of
 
 REAL = TOP.parent / "shared/data/access_log_events.ndjson"
 
@@ -120,6 +121,19 @@ def test_what_came_through_the_stream(
     add(client, *both)
     drain(settings)
     assert daily(connection) == {("anna", TODAY): (6, 0)}
+
+
+def test_visitors_of_older_days(settings: Settings, connection: Connection, file: Path) -> None:
+    """When a file is counted, so are the visitors of its days, however long ago these are."""
+    known = settings_with(settings, ANALYTICS_SECRET="s" * 32)
+    days = [TODAY - timedelta(days=ago) for ago in (0, 20)]
+    times = (NOON - ago * 86_400_000 for ago in (0, 20, 20))
+    write(file, *(event(occurredAt=at, visitorId=f"v{n}") for n, at in enumerate(times)))
+    assert last(steps(known, file)).result == result(counted=3)
+    with connect_postgres(known, "test") as reader:
+        assert [visitors_of(reader, "anna", day, day, "UTC").number for day in days] == [1, 2]
+        stored = reader.execute("SELECT date, visitors FROM analytics.daily_visitors ORDER BY date DESC").fetchall()
+    assert stored == list(zip(days, (1, 2), strict=True))
 
 
 def test_stopped_after_every_step(settings: Settings, connection: Connection, file: Path) -> None:

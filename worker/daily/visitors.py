@@ -7,7 +7,7 @@ horse, which ends.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -187,16 +187,26 @@ def refresh_visitors_of_open_days(settings: Settings) -> int:
 
 
 def refresh_visitors_of_ledger(settings: Settings) -> int:
-    """Refresh the visitors of all dates that the ledger has a part of, the newest first: for events that came late.
+    """Refresh the visitors of all dates that the ledger has a part of: for events that came late.
 
     Returns:
         How many specialists' numbers were written.
 
     Raises:
-        Retry: the server is away; the dates before it are done.
+        Retry: the server is away; some dates are done.
+    """
+    return sum(refresh_visitors_by_date(settings))
+
+
+def refresh_visitors_by_date(settings: Settings) -> Iterator[int]:
+    """The same, a date at a time, the newest first.
+
+    Yields:
+        After each date, how many specialists' numbers were written.
     """
     with connect_postgres(settings, "visitors") as connection:
-        return _refresh(connection, _ledger_dates(connection, settings.time_zone), settings.time_zone)
+        for day in _ledger_dates(connection, settings.time_zone):
+            yield refresh_visitors(connection, day, settings.time_zone)
 
 
 def refresh_visitors_of_utc_day(connection: Connection, utc_day: date, time_zone: str) -> int:

@@ -22,6 +22,7 @@ from worker.operation import Arguments, JsonObject, Operation, Problem, Step
 from worker.operations.run_intake import OF_A_FILE, PORTION_BYTES, PORTION_ENTRIES, Portion, RunIntake, position_name
 from worker.settings import Settings
 from worker.stream import Entry
+from worker.visitors import refresh_visitors_by_date
 
 LINE_BYTES = 8 * ENTRY_BYTES
 """A longer line is not even looked at. JSON can make six bytes of one, so it must be larger than any good entry."""
@@ -69,7 +70,7 @@ class Lines(Portion):
 def backfill_events_steps(
     settings: Settings, run: int, arguments: BackfillEventsArguments, cursor: JsonObject
 ) -> Iterator[Step]:
-    """Count the events of a file, some thousand lines a step.
+    """Count the events of a file, some thousand lines a step, and then the visitors of the dates that they are of.
 
     The position says which line is counted, the cursor where to read on. It can be behind, as it is stored later: the
     lines between are read again for what is wrong with them, and not counted.
@@ -106,6 +107,9 @@ def backfill_events_steps(
             listed = portion.problems[: max(0, PROBLEMS_KEPT - problems)]
             place, problems = portion.end, problems + len(portion.problems)
             yield step(listed)
+        for written in refresh_visitors_by_date(settings):  # else those of older days come in the next night
+            if written:
+                yield step([])
 
 
 BACKFILL_EVENTS = Operation("backfill-events", "lines", BackfillEventsArguments, backfill_events_steps)
