@@ -14,6 +14,7 @@ import redis
 from tests.counting import NOON, TODAY, add, daily, dead, drain, event
 from tests.support import TOP, add_specialists, run_worker, settings_with
 from worker.daily.recompute import diff_day
+from worker.daily.visitors import visitors_of
 from worker.errors import Conflict, Stop
 from worker.inspection.explain import explain
 from worker.inspection.status import read_books
@@ -23,7 +24,6 @@ from worker.operations.backfill_events import BackfillEventsArguments, backfill_
 from worker.operations.dead_letters import Filter, requeue
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
-from worker.visitors import visitors_of
 
 REAL = TOP.parent / "shared/data/access_log_events.ndjson"
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from pydantic import field_validator
 
 from worker.continuity import EntryId
+from worker.daily.visitors import refresh_visitors_by_date
 from worker.errors import Stop
 from worker.event_file import STANDARD_INPUT, field_text, json_object
 from worker.events import ENTRY_BYTES, Reason
@@ -22,7 +23,6 @@ from worker.operation import Arguments, JsonObject, Operation, Problem, Step
 from worker.operations.run_intake import OF_A_FILE, PORTION_BYTES, PORTION_ENTRIES, Portion, RunIntake, position_name
 from worker.settings import Settings
 from worker.stream import Entry
-from worker.visitors import refresh_visitors_by_date
 
 LINE_BYTES = 8 * ENTRY_BYTES
 """A longer line is not even looked at. JSON can make six bytes of one, so it must be larger than any good entry."""
