@@ -547,7 +547,10 @@ def token(
 def demo(
     file: Annotated[Path | None, typer.Argument(help="NDJSON events; without it a synthetic day.")] = None,
     events: Annotated[int, typer.Option(min=1, help="How many events the synthetic day has.")] = 50_000,
-    keep: Annotated[bool, typer.Option(help="Leave the servers and workers up, and say how to reach them.")] = False,
+    keep: Annotated[
+        bool | None,
+        typer.Option("--keep/--no-keep", help="Stay up with the pages until Ctrl-C; without either, on a terminal."),
+    ] = None,
 ) -> None:
     """Show the whole thing with its own PostgreSQL and Redis: send a day of events, count it, check the books."""
     from worker.demo.play import run_demo

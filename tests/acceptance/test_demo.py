@@ -9,12 +9,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urljoin, urlsplit
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import psutil
 import pytest
 import redis
 
-from tests.support import TOP, environment
+from tests.support import TOP, environment, wait_until
 from worker.producer import track
 from worker.settings import Settings
 from worker.store import Connection
@@ -176,18 +180,43 @@ def test_a_worker_that_ends_ends_the_demo(start: Callable[..., Demo]) -> None:
 
 
 def test_keep(start: Callable[..., Demo], folder: Path) -> None:
-    """With --keep everything stays up until Ctrl-C: an event that is sent by the URLs it names is counted."""
+    """With --keep everything stays up until Ctrl-C: the link opens the page of a specialist with a past, and an event
+    that is sent by the URL it names is in the numbers.
+    """
     demo = start("--keep", events=500)
-    demo.read_until(lambda text: "psql" in text)
+    page = demo.read_until(lambda text: "/profile/analytics?token=" in text).strip()
+    operators_page = demo.read_until(lambda text: "/ops?token=" in text).strip()
+    demo.read_until(lambda text: text.startswith(" psql"))
     (file,) = folder.glob("*/environment")
-    urls = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
-    with redis.Redis.from_url(urls["REDIS_URL"].strip("'")) as client:
-        track(client, type="profile_view", specialist_id="nobody")
-    demo.read_until(lambda text: text.startswith(" 501 read = "))
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
+    specialist = next(line for line in demo.lines if "worker token" in line).split()[-2]
+
+    browser = build_opener(HTTPCookieProcessor())
+    for link in (page, operators_page):
+        with browser.open(link) as shown:
+            assert (shown.status, shown.url) == (200, link.partition("?")[0])
+        with pytest.raises(HTTPError, match="401"):
+            build_opener().open(link)
+
+    def numbers(period: str) -> Any:
+        with browser.open(f"{urljoin(page, '/api/specialists')}/{specialist}/analytics?period={period}") as answer:
+            return json.load(answer)
+
+    year = numbers("year")
+    assert all(metric["value"] > 0 for metric in year["metrics"].values())
+    assert all(point["profileViews"] for point in year["trend"]["points"])
+    with redis.Redis.from_url(variables["REDIS_URL"]) as client:
+        track(client, type="contact_view", specialist_id=specialist, contact_type="pigeon")
+    wait_until(
+        lambda: any(kind["type"] == "pigeon" for kind in numbers("day")["contactTypes"]["types"]),
+        "the event is counted",
+    )
+
     demo.process.send_signal(signal.SIGINT)
     code, output = demo.end()
     assert code == 0, output
-    assert urls["REDIS_URL"].split(":")[2].partition("@")[0] not in output
+    for secret in (variables["ANALYTICS_SECRET"], urlsplit(variables["REDIS_URL"]).password):
+        assert secret and secret not in output
     assert demo.left() == []
 
 

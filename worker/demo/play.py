@@ -1,13 +1,14 @@
 """`python -m worker demo`: a day of events through the real processes, and everything held against a straight count."""
 
+import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from worker.demo.count import differences, straight_count
 from worker.demo.interrupts import ended_by_signals, hear_no_more
+from worker.demo.lasting import stay
 from worker.demo.stage import LOOK_SECONDS, Stage, stage
 from worker.demo.synthetic import EVENTS, Day, synthetic_day
 from worker.demo.view import Check, Moment, View
@@ -24,12 +25,13 @@ SEND_SECONDS = 5.0
 STALL_SECONDS = 30.0
 
 
-def run_demo(file: Path | None, *, keep: bool, events: int = EVENTS) -> int:
+def run_demo(file: Path | None, *, keep: bool | None, events: int = EVENTS) -> int:
     """Show the whole product, on servers of its own unless DATABASE_URL and REDIS_URL name empty ones.
 
     Args:
         file: NDJSON events; None makes a synthetic day.
-        keep: stay up after the report until Ctrl-C, and say how to reach everything.
+        keep: stay up after the report until Ctrl-C, with the pages, and say how to reach everything; None does so on a
+            terminal.
         events: how many the synthetic day has.
 
     Returns:
@@ -41,6 +43,7 @@ def run_demo(file: Path | None, *, keep: bool, events: int = EVENTS) -> int:
         Retry: a server went away.
     """
     began = time.monotonic()
+    keep = sys.stdout.isatty() if keep is None else keep
     view = View()
     with ended_by_signals():
         try:
@@ -51,7 +54,7 @@ def run_demo(file: Path | None, *, keep: bool, events: int = EVENTS) -> int:
             with stage(day.specialists, defaults, view.step) as ready:
                 passed = _Play(ready, day, view).run()
                 if keep:
-                    _stay(ready, day, view)
+                    stay(ready, day, view, with_history=file is None)
                 hear_no_more()
                 view.ending(borrowed=ready.borrowed)
         except KeyboardInterrupt:
@@ -144,12 +147,3 @@ class _Play:
         if not passed:
             self.view.failure(wrong, self.ready.last_words())
         return passed
-
-
-def _stay(ready: Stage, day: Day, view: View) -> None:
-    """Stay up until Ctrl-C, and show what comes in meanwhile."""
-    view.doors(ready.folder, ready.settings, day.specialists[0])
-    with suppress(KeyboardInterrupt), view.live():
-        while True:
-            view.show(Moment.of(ready.look()))
-            time.sleep(LOOK_SECONDS)

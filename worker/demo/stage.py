@@ -36,7 +36,7 @@ STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.1
 LOG_LINES = 12
 
-# Should the demo be killed, its end of the pipe closes, and this ends the worker.
+# Should the demo be killed, its end of the pipe closes, and this ends what it started.
 GUARD = 'read -r _; kill -s TERM "$1"'
 
 Step = Callable[[str], None]
@@ -155,7 +155,7 @@ def stage(specialists: Sequence[str], defaults: Mapping[str, str], did: Step) ->
             did(_places(settings))
         _make_schema(connection, specialists)
         did(f"schema migrated, {len(specialists):,} specialists have a profile")
-        worker = stack.enter_context(_worker(folder / "worker.log"))
+        worker = stack.enter_context(process(folder / "worker.log", "run"))
         ready = Stage(settings, folder, borrowed, connection, client, worker)
         _wait_for_worker(ready)
         did(f"worker started: python -m worker run, process {worker.pid}")
@@ -188,22 +188,24 @@ def _refuse_data(settings: Settings, connection: Connection, client: redis.Redis
 def _make_schema(connection: Connection, specialists: Sequence[str]) -> None:
     try:
         connection.execute(query("create_specialist_profile", "demo"))
+        connection.execute(query("create_outcome_tables", "demo"))
         migrate(connection, migrations())
         connection.execute(query("insert_specialists", "demo"), {"ids": list(specialists)})
     except (IntegrityError, psycopg.ProgrammingError) as error:
-        raise Stop(f'"SpecialistProfile" is not as the demo needs it: {error.diag.message_primary}') from None
+        raise Stop(f"the site's tables are not as the demo needs them: {error.diag.message_primary}") from None
 
 
 @contextmanager
-def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m worker …`, which says what it has to say into a file; it ends with the block, or with us."""
     with ExitStack() as stack:
         with held(), log.open("wb") as output:
-            # A session of its own: Ctrl-C is for the demo, which then ends the worker in good order.
-            process = subprocess.Popen(
-                [*COMMAND, "run"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            # A session of its own: Ctrl-C is for the demo, which then ends everything in good order.
+            started = subprocess.Popen(
+                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
             guard = subprocess.Popen(
-                ["/bin/sh", "-c", GUARD, "guard", str(process.pid)],
+                ["/bin/sh", "-c", GUARD, "guard", str(started.pid)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -211,27 +213,39 @@ def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
             )
             stack.callback(guard.communicate)
             stack.callback(guard.kill)
-            stack.callback(_end, process)
-        yield process
+            stack.callback(_end, started)
+        yield started
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _end(started: subprocess.Popen[bytes]) -> None:
+    started.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        started.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         with suppress(ImportError):  # it comes with the embedded servers; without it the parts notice our kill and stop
             import psutil  # noqa: PLC0415
 
-            for child in psutil.Process(process.pid).children(recursive=True):
+            for child in psutil.Process(started.pid).children(recursive=True):
                 child.kill()
-        process.kill()
-        process.wait()
+        started.kill()
+        started.wait()
 
 
 def _wait_for_worker(ready: Stage) -> None:
+    def reads() -> bool:
+        return all(shard.books for shard in ready.look().shards)
+
+    wait_until(reads, lambda: f"the worker does not read its stream; its last words: {ready.last_words()[-1]}")
+
+
+def wait_until(holds: Callable[[], bool], complaint: Callable[[], str]) -> None:
+    """Look again and again.
+
+    Raises:
+        Stop: it took too long; the complaint says what did.
+    """
     end = time.monotonic() + START_SECONDS
-    while not all(shard.books for shard in ready.look().shards):
+    while not holds():
         if time.monotonic() > end:
-            raise Stop(f"the worker does not read its stream; its last words: {ready.last_words()[-1]}")
+            raise Stop(complaint())
         time.sleep(LOOK_SECONDS)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
+from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -76,6 +78,16 @@ class Check:
 
     holds: bool
     text: str
+
+
+class Doors(NamedTuple):
+    """Where to look in."""
+
+    folder: Path
+    settings: Settings
+    specialist: str
+    page: str
+    operators_page: str
 
 
 class View:
@@ -153,29 +165,42 @@ class View:
         for line in log:
             self._say(f" {line}")
 
-    def doors(self, folder: Path, settings: Settings, specialist: str) -> None:
+    def doors(self, doors: Doors) -> None:
         """Where everything is, and how to send an event. Passwords go into a file and not on the screen."""
+        settings = doors.settings
         urls = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-        environment = folder / "environment"
+        environment = doors.folder / "environment"
         environment.touch(mode=0o600)
-        environment.write_text("".join(f"export {name}='{url.get_secret_value()}'\n" for name, url in urls.items()))
-        key = settings.stream_keys[0]
-        self._heading("All of it stays up until Ctrl-C")
-        for url in urls.values():
-            self._say(f" {without_credentials(url.get_secret_value())}")
-        self._say(f" {folder}: the data, and the worker's log")
-        self._heading("In another terminal, after the first line, which brings the URLs with their passwords")
+        environment.write_text(
+            "".join(
+                f"export {name}={quote(value.get_secret_value())}\n"
+                for name, value in {**urls, "ANALYTICS_SECRET": settings.secret}.items()
+                if value
+            )
+        )
+        key, python = settings.stream_keys[0], _python()
+        self._heading("The pages, while events come in; all of it stays up until Ctrl-C")
+        self._say(f" {doors.page}", "cyan")
+        self._say(f" {doors.operators_page}", "cyan")
+        self._say(" a link opens once, and then a cookie does for twelve hours", "dim")
+        self._heading("In another terminal, after the first line, which brings URLs with their passwords")
         for command in (
             f". {environment}",
-            f"redis-cli -u $REDIS_URL XADD '{key}' '*' type profile_view specialistId {specialist} source search",
+            f"{python} -m worker token {doors.specialist} --link",
+            f"{python} -m worker report {doors.specialist} --period year",
+            f"{python} -m worker status --watch",
+            f"redis-cli -u $REDIS_URL XADD '{key}' '*' type profile_view specialistId {doors.specialist} source search",
             'psql $DATABASE_URL -c \'SELECT * FROM "SpecialistAnalyticsDaily" ORDER BY "updatedAt" DESC LIMIT 5\'',
-            f"{_python()} -m worker status --watch",
         ):
             self._say(f" {command}", "cyan")
         self._heading("From a web tier, with ioredis")
-        event = f"'type', 'profile_view', 'specialistId', '{specialist}', 'source', 'search'"
+        event = f"'type', 'profile_view', 'specialistId', '{doors.specialist}', 'source', 'search'"
         once = "'eventId', crypto.randomUUID(), 'occurredAt', Date.now()"
         self._say(f" await redis.xadd('{key}', '*', {event}, {once})", "cyan")
+        self._heading("Where it is")
+        for url in urls.values():
+            self._say(f" {without_credentials(url.get_secret_value())}")
+        self._say(f" {doors.folder}: the data, and what worker and web have logged")
 
     def ending(self, *, borrowed: bool) -> None:
         """The report is read, and everything is about to be stopped."""
