@@ -50,6 +50,7 @@ const commands = {
   track: (event) => analytics.track(redis, event),
   requestRefresh: (request) => analytics.requestRefresh(redis, request),
   drops: () => drops,
+  handedOver: () => redis.offlineQueue.length + redis.commandQueue.length,
 
   // Many visitors, some hundreds of them at once: how many were told that they are counted, and a straight count.
   async crowd(count, specialists) {
