@@ -247,6 +247,10 @@ def test_visitors_who_are_not_known() -> None:
     assert read("week").metrics.visitors.value == 0
     part = read("week", rows, visitors=known).metrics.visitors
     assert (part.value, part.before, part.change, part.without_change) == (2, 2, None, "not_counted")
+    of_today = {TODAY: Visited(2, b"")}
+    new = read("week", rows, visitors=of_today).metrics.visitors
+    assert (new.value, new.before, new.change, new.without_change) == (2, None, None, "not_counted")
+    assert read("all", rows, visitors=of_today).metrics.visitors.without_change == "no_period_before"
     assert [point.visitors for point in read("week", rows, visitors=known).trend.points[-2:]] == [None, 2]
 
 

@@ -147,7 +147,7 @@ def _metrics(span: Span, before: Span | None, found: Found) -> Metrics:
         requests=of("requests", outcomes_counted),
         orders=of("orders", outcomes_counted),
         reviews=of("reviews", outcomes_counted),
-        visitors=_visitors(visitors_of(span, found), visitors_of(before, found) if before else None, views_counted),
+        visitors=_visitors(span, before, found, views_counted),
     )
 
 
@@ -178,12 +178,17 @@ def conversion_rate(part: int, whole: int) -> float:
     return floor(1000 * part / whole + 0.5) / 10 if whole else 0.0
 
 
-def _visitors(value: Visitors | None, before: Visitors | None, before_is_counted: bool) -> Metric:
+def _visitors(span: Span, before: Span | None, found: Found, views_counted: bool) -> Metric:
+    value, earlier = visitors_of(span, found), visitors_of(before, found) if before else None
     if value is None:
-        return Metric(value=None, before=before.number if before else None, change=None)
-    counted = before_is_counted and before is not None and before.complete
-    known = metric(value.number, before.number if before else None, counted)
-    return known.model_copy(update={"estimated": value.estimated or bool(before and before.estimated)})
+        return Metric(value=None, before=earlier.number if earlier else None, change=None)
+    if before and earlier is None:
+        return Metric(
+            value=value.number, before=None, change=None, without_change="not_counted", estimated=value.estimated
+        )
+    counted = views_counted and earlier is not None and earlier.complete
+    known = metric(value.number, earlier.number if earlier else None, counted)
+    return known.model_copy(update={"estimated": value.estimated or bool(earlier and earlier.estimated)})
 
 
 def visitors_of(span: Span, found: Found) -> Visitors | None:
