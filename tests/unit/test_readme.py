@@ -134,3 +134,14 @@ def test_shard_example(shards: int) -> None:
     checksum = zlib.crc32(b"c0ffee")
     assert f'CRC-32("c0ffee") = {checksum}' in README
     assert f"analytics:events:{{{checksum % shards}}}" in README
+
+
+def test_links() -> None:
+    """Every link to a section of the README leads to one."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = set(re.findall(r"\]\(#([^)]+)\)", README))
+    assert len(linked) > 20
+    assert linked <= anchors
