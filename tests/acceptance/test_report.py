@@ -134,7 +134,7 @@ def waits_for_a_lock(connection: Connection) -> bool:
         ([""], "there is no specialist ''"),
         (["anna", "--period", "x" * 100_000], "is no period"),
         (["anna", "--from", "x" * 100_000], "is no date"),
-        (["anna", "--from", "9999-12-30", "--to", "9999-12-31"], "has not come yet"),
+        (["anna", "--from", "9999-12-31"], "has not come yet"),
         (["anna", "--from", "0000-00-00"], "is no date"),
         (["anna", "--period", "fortnight"], "'fortnight' is no period"),
         (["anna", "--period", "<b>"], "'<b>' is no period"),

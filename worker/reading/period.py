@@ -106,12 +106,12 @@ def parse_period(name: str | None, first: str | None, last: str | None, today: d
     begins, ends = _date(first), _date(last) if last is not None else today
     if begins < EPOCH:
         raise NoPeriod(f"{begins} is before {EPOCH}, the first day there is")
+    if begins > today:
+        raise NoPeriod(f"{begins} has not come yet: today is {today}")
     try:
         days_between(begins, ends)
     except Stop as error:
         raise NoPeriod(str(error)) from None
-    if begins > today:
-        raise NoPeriod(f"{begins} has not come yet: today is {today}")
     return Asked(None, begins, min(ends, today), today)
 
 
