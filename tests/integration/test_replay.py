@@ -457,3 +457,27 @@ def test_how_many_letters_it_would_be(settings: Settings, connection: Connection
         late = RequeueArguments(since=datetime.now(UTC) + timedelta(hours=1))
         assert count_matching(worker, late) == []
     assert last(requeue_steps(settings, 1, RequeueArguments(), {})).result == {"sent": 3}
+
+
+def test_one_letter(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """One letter can be sent again alone, and one that is not there is none."""
+    add(client, event("nobody"), event("nobody"))
+    drain(settings)
+    row = connection.execute("SELECT max(id) FROM analytics.dead_letter").fetchone()
+    assert row is not None
+    assert last(requeue_steps(settings, 1, RequeueArguments(letter=row[0]), {})).result == {"sent": 1}
+    states = "SELECT id = %s, state FROM analytics.dead_letter ORDER BY id"
+    assert connection.execute(states, row).fetchall() == [(False, "buried"), (True, "requeued")]
+    assert client.xlen(STREAM) == 3
+    assert list(requeue_steps(settings, 1, RequeueArguments(letter=row[0] + 1), {})) == []
+
+
+def test_requests_can_be_sent_again(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """The reasons of refused requests can be asked for as those of events, and go back to where requests are read."""
+    connection.execute(
+        "INSERT INTO analytics.dead_letter (stream, entry_id, reason, fields) VALUES (%s, '1-0', 'missing_kind', %s)",
+        [settings.requests, '[["specialistId", "anna"]]'],
+    )
+    wanted = RequeueArguments.model_validate({"reason": "missing_kind"})
+    assert last(requeue_steps(settings, 1, wanted, {})).result == {"sent": 1}
+    assert client.xlen(settings.requests) == 1

@@ -338,7 +338,7 @@ def arguments_in_words(run: Run) -> str:
     operation = OPERATIONS.get(run.kind)
     names = [name for name in operation.arguments.model_fields if name in run.arguments] if operation else run.arguments
     said = ((name, run.arguments[name]) for name in names)
-    return ", ".join(f"{_words(name)} {_value(value)}" for name, value in said if value is not None)
+    return ", ".join(f"{_words(name)} {_argument(value)}" for name, value in said if value is not None)
 
 
 def result_in_words(run: Run) -> list[tuple[str, str | None]]:
@@ -348,6 +348,11 @@ def result_in_words(run: Run) -> list[tuple[str, str | None]]:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _argument(value: Any) -> str:
+    """A number that is asked for is that of a letter or a shard, not of how many."""
+    return str(value) if type(value) is int else _value(value)
 
 
 def _value(value: Any) -> str:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -21,7 +23,7 @@ from worker.operations.replay import REQUEUE, RequeueArguments
 from worker.operations.runs import Run, load_run, open_run, stop_run
 from worker.settings import Settings
 from worker.stream import redis_errors
-from worker.token import Audience
+from worker.token import PAGES, Audience
 from worker.web.access import Access
 from worker.web.ops_looks import Looks
 from worker.web.ops_view import run_in_words, view
@@ -30,7 +32,7 @@ from worker.web.problems import RETRY_S
 from worker.web.rendering import render
 from worker.web.words import Language
 
-PATH = "/ops"
+PATH = PAGES[Audience.OPERATOR]
 
 LONGEST_NUMBER = 19
 """Digits of a number that PostgreSQL may not take for a bigint."""
@@ -50,9 +52,10 @@ def ops_routes(settings: Settings, access: Access, observer: Observer) -> list[R
         observer: for this page alone.
     """
     page = OpsPage(settings, access, observer)
+    compressed = [Middleware(GZipMiddleware)]
     return [
-        Route(PATH, page.show),
-        Route(f"{PATH}/live", page.show_live),
+        Route(PATH, page.show, middleware=compressed),
+        Route(f"{PATH}/live", page.show_live, middleware=compressed),
         Route(f"{PATH}/dead-letters/{{letter}}/requeue", page.requeue_letter, methods=["POST"]),
         Route(f"{PATH}/reasons/{{reason}}/requeue", page.requeue_reason, methods=["POST"]),
         Route(f"{PATH}/runs/{{run}}/stop", page.stop, methods=["POST"]),
