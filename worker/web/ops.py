@@ -75,7 +75,7 @@ class OpsPage:
     async def show(self, request: Request) -> Response:
         """The whole page, as it is now; `?run=` says of a run what became of it."""
         try:
-            if answer := switched(request) or await self._access.exchange(request, Audience.OPERATOR):
+            if answer := await self._access.exchange(request, Audience.OPERATOR) or switched(request):
                 return answer
             self._access.cookie(request, Audience.OPERATOR)
         except (HTTPException, AnalyticsError) as error:
