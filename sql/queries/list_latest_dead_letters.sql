@@ -7,7 +7,7 @@ CROSS JOIN LATERAL (
     SELECT *
     FROM analytics.dead_letter
     WHERE reason = wanted.reason AND state = 'buried'
-    ORDER BY buried_at DESC, id DESC
+    ORDER BY buried_at DESC -- and by nothing else: the index has no more, and thousands are buried at one moment
     LIMIT %(letters)s
 ) AS letter
 CROSS JOIN LATERAL (

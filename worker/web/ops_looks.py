@@ -38,9 +38,9 @@ GOOD_FOR_S = 1.0
 RATE_OVER_S = 30.0
 """Seconds that may lie between two looks for their difference to be called a rate."""
 
-COUNT_MS, COUNT_SHARE = 1_000, 0.05
-"""Milliseconds that counting dead letters may take, and the share of the time that goes into it: of millions they are
-counted now and then."""
+LETTERS_MS, LETTERS_SHARE = 1_000, 0.05
+"""Milliseconds that each question about dead letters may take, and the share of the time that goes into them: where
+there are millions they are counted now and then."""
 
 LETTERS_SHOWN = 5
 """Of each reason."""
@@ -59,6 +59,13 @@ class _More(NamedTuple):
     requests: RequestBooks | None = None
 
 
+class _Letters(NamedTuple):
+    """What is known of dead letters; counts that are None are not known."""
+
+    counted: Sequence[DeadLetters] | None = None
+    latest: Sequence[Glimpse] = ()
+
+
 class Looks:
     """Looks with an observer of its own, so that a page that is slow holds up neither `/healthz` nor `/metrics`."""
 
@@ -71,8 +78,8 @@ class Looks:
         self._good_until = 0.0
         self._before: tuple[float, Mapping[str, Books]] | None = None
         self._rate: Mapping[str, float] = {}
-        self._counted: Sequence[DeadLetters] | None = None
-        self._count_at = 0.0
+        self._letters = _Letters()
+        self._read_letters_at = 0.0
 
     async def latest(self) -> Look:
         """A look that is at most a second old. Who asks while one is being taken gets that one."""
@@ -84,14 +91,14 @@ class Looks:
 
     def forget(self) -> None:
         """Something was done: the next page shows it."""
-        self._good_until = self._count_at = 0.0
+        self._good_until = self._read_letters_at = 0.0
 
     def _take(self) -> Look:
         at, seen = datetime.now(UTC), self._observer.look()
-        more, counted = _More(), None
+        more, letters = _More(), _Letters()
         if POSTGRESQL not in seen.away:
             more = self._of_postgres(self._read_more) or more
-            counted = self._count_letters()
+            letters = self._read_letters()
         jobs = requests = None
         if REDIS not in seen.away:
             jobs, requests = self._of_redis(partial(self._read_redis, books=more.requests)) or (None, None)
@@ -99,8 +106,8 @@ class Looks:
             at=at,
             seen=seen,
             rates=self._rates(seen.records),
-            dead_letters=counted,
-            latest_letters=self._latest_letters([dead.reason for dead in counted]) if counted else (),
+            dead_letters=letters.counted,
+            latest_letters=letters.latest,
             findings=more.findings,
             runs=more.runs,
             requests=requests,
@@ -133,17 +140,17 @@ class Looks:
             stand = None if books is None else read_request_stand(self._settings, client, books)
             return jobs_and_workers(client), stand
 
-    def _count_letters(self) -> Sequence[DeadLetters] | None:
+    def _read_letters(self) -> _Letters:
+        """How many dead letters there are, and the latest ones; those of a while ago, if they take long."""
         began = time.monotonic()
-        if began >= self._count_at:
-            self._counted = self._of_postgres(partial(read_dead_letters, within_ms=COUNT_MS))
+        if began >= self._read_letters_at:
+            counted = self._of_postgres(partial(read_dead_letters, within_ms=LETTERS_MS))
+            reasons = [dead.reason for dead in counted or ()]
+            latest = partial(list_latest, reasons=reasons, letters=LETTERS_SHOWN, within_ms=LETTERS_MS)
+            self._letters = _Letters(counted, self._of_postgres(latest) or () if reasons else ())
             ended = time.monotonic()
-            self._count_at = ended + (ended - began) / COUNT_SHARE
-        return self._counted
-
-    def _latest_letters(self, reasons: Sequence[str]) -> Sequence[Glimpse]:
-        latest = partial(list_latest, reasons=reasons, letters=LETTERS_SHOWN, within_ms=COUNT_MS)
-        return self._of_postgres(latest) or ()
+            self._read_letters_at = ended + (ended - began) / LETTERS_SHARE
+        return self._letters
 
     def _rates(self, records: Records | None) -> Mapping[str, float]:
         """By the books of the look before, if that was lately; of two that are close together the rate before them."""
