@@ -235,13 +235,14 @@ def test_what_is_only_a_part_says_so() -> None:
     assert everything[1].label == "Oct 2026"
     assert (everything[-1].label, everything[-1].note) == ("6–30 Jun 2024", "25 days")
     began = shown(made("year", since=date(2026, 11, 12))).trend.rows
-    assert began[1].note == "counted on 4 days only"
+    assert began[2].note == "counted on 4 days only"
 
 
 def test_the_tiny_lines_have_gaps() -> None:
     """A line breaks where there is no number; one number alone is a dot, and the day that is not over is left out."""
     assert spark([1, None, 2, 2]) == "M0.0 14.0h0.01M66.7 1.0L100.0 1.0"
-    assert spark([0, 0]) == "M0.0 27.0L100.0 27.0"
+    assert spark([0, 9]) == "M0.0 27.0L100.0 1.0"
+    assert spark([0, None, 0]) == ""
     assert spark([3]) == ""
     assert card(shown(made("week"))).spark.count("L") == 5
 

@@ -252,6 +252,8 @@ def test_visitors_who_are_not_known() -> None:
     assert (new.value, new.before, new.change, new.without_change) == (2, None, None, "not_counted")
     assert read("all", rows, visitors=of_today).metrics.visitors.without_change == "no_period_before"
     assert [point.visitors for point in read("week", rows, visitors=known).trend.points[-2:]] == [None, 2]
+    unknown_then = read("week", rows, visitors={TODAY: Visited(2, b"")}).metrics.visitors
+    assert (unknown_then.value, unknown_then.before, unknown_then.without_change) == (2, None, "not_counted")
 
 
 def test_ranges() -> None:

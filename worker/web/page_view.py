@@ -270,10 +270,10 @@ def _chip(metric: Metric, words: Words) -> Chip:
 
 
 def spark(values: Sequence[int | None]) -> str:
-    """An SVG path through values, broken where there is none; one alone is a dot. Empty for fewer than two points."""
-    if len(values) < 2:
+    """An SVG path through values, broken where there is none; one alone is a dot. Empty for one value or only zeros."""
+    most = max(filter(None, values), default=0)
+    if len(values) < 2 or not most:
         return ""
-    most = max(filter(None, values), default=0) or 1
     step = SPARK_WIDTH / (len(values) - 1)
     drawn = [
         (place, f"{place * step:.1f} {SPARK_HEIGHT - (SPARK_HEIGHT - 2) * value / most - 1:.1f}")

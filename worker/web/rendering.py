@@ -21,6 +21,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals |= {"themes": list(Theme)}
+for _name in _templates.list_templates():
+    _templates.get_template(_name)  # is compiled now, so that nobody waits for it later
 
 
 def render(

@@ -1,7 +1,7 @@
 "use strict";
 
 // The trend as a chart, drawn from the table below it: so the two cannot disagree. What has no number there is a gap.
-(() => {
+const drawTrend = () => {
   const place = document.getElementById("chart");
   const table = document.getElementById("trend-table");
   const legend = document.getElementById("legend");
@@ -160,4 +160,7 @@
 
   new ResizeObserver(() => chart.setSize(size())).observe(place);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.redraw());
-})();
+};
+
+// Once the page has been painted: its numbers are not kept waiting, and the chart's place is already there.
+requestAnimationFrame(() => setTimeout(drawTrend));
