@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from worker.reading.figures import Day, Facts, Found, Sources, Visited, reading
 from worker.reading.period import PeriodName, parse_period
-from worker.reading.shape import Loss, Reading
+from worker.reading.shape import Loss, Metric, Reading
 from worker.web.page_view import LONGEST_TYPE, Card, PageView, harmless, page_view, spark
 from worker.web.rendering import WORDS, render
 from worker.web.texts import COUNTED, TEXTS
@@ -172,7 +172,9 @@ def test_visitors() -> None:
     assert (unknown.value, unknown.chip) == (None, None)
     assert unknown.note is not None
     assert "visitorId" in unknown.note
-    assert card(shown(made(merged=40)), "visitors").value == "40"
+    few = Metric(value=40, before=40_000, change=-99.9, estimated=True)
+    fewer = made().model_copy(update={"metrics": made().metrics.model_copy(update={"visitors": few})})
+    assert (card(shown(fewer), "visitors").value, card(shown(fewer), "visitors").before) == ("40", "before: ≈ 40,000")
     many = shown(made(merged=40_000), Language.RU)
     assert card(many, "visitors").value == "≈ 40\N{NO-BREAK SPACE}000"
     assert many.estimated
@@ -295,7 +297,7 @@ class Structure(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in self.VOID:
             self.open.append(tag)
-        if tag in ("h1", "h2", "h3"):
+        if tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
             self.headings.append(int(tag[1]))
         self.ids += [value or "" for name, value in attrs if name == "id"]
         assert "style" not in dict(attrs)
