@@ -33,19 +33,22 @@ def standard_output() -> Iterator[None]:
         Stop: it cannot be written, because a disk is full, say.
     """
     before = sys.stdout
-    if not isinstance(before, io.TextIOWrapper):  # None: closed by whoever started us
+    try:
+        descriptor = before.fileno()
+    except (AttributeError, OSError):  # closed by whoever started us, or no file at all
         yield
         return
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Output(before.fileno(), "wb", closefd=False)),
+        io.BufferedWriter(_Output(descriptor, "wb", closefd=False)),
         before.encoding,
         before.errors,
-        line_buffering=before.line_buffering or before.write_through,
+        line_buffering=before.isatty() or bool(sys.flags.unbuffered),
     )
     try:
         yield
     finally:
         sys.stdout.flush()
+        sys.stdout = before
 
 
 class _Output(io.FileIO):
