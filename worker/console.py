@@ -35,6 +35,7 @@ def standard_output() -> Iterator[None]:
     before = sys.stdout
     try:
         descriptor = before.fileno()
+        assert isinstance(before, io.TextIOWrapper)
     except (AttributeError, OSError):  # closed by whoever started us, or no file at all
         yield
         return
@@ -42,7 +43,7 @@ def standard_output() -> Iterator[None]:
         io.BufferedWriter(_Output(descriptor, "wb", closefd=False)),
         before.encoding,
         before.errors,
-        line_buffering=before.isatty() or bool(sys.flags.unbuffered),
+        line_buffering=before.line_buffering or before.write_through,
     )
     try:
         yield
