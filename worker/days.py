@@ -16,7 +16,7 @@ def days_between(first: date, last: date) -> list[date]:
         Stop: they are the wrong way round, or too far apart.
     """
     if last < first:
-        raise Stop(f"the last day, {last}, comes before the first, {first}: turn --from and --to round")
+        raise Stop(f"the last day, {last}, comes before the first, {first}: turn them round")
     days = (last - first).days + 1
     if days > MOST_DAYS:
         raise Stop(f"from {first} to {last} are {days:,} days: ask for at most {MOST_DAYS:,} at once")

@@ -7,10 +7,12 @@ WITH daily AS MATERIALIZED (
 ),
 ledger AS MATERIALIZED (
     SELECT (SELECT max(day) + 1 FROM analytics.sealed_day) AS behind_sealed,
-           -- By the name of each partition; a join with pg_class is planned as if there were one.
-           (SELECT to_date(min(substring(inhrelid::regclass::text FROM 'event_(\d{8})$')), 'YYYYMMDD')
-            FROM pg_inherits
-            WHERE inhparent = 'analytics.event'::regclass) AS oldest
+           -- The first name in the index of names: to look at each partition takes a fifth of the whole statement.
+           (SELECT to_date(relname, '"event_"YYYYMMDD')
+            FROM pg_class
+            WHERE relname >= 'event_0' AND relname < 'event_a' AND relnamespace = 'analytics'::regnamespace
+              AND relispartition
+            ORDER BY relname LIMIT 1) AS oldest
 ),
 facts AS (
     SELECT EXISTS (SELECT FROM "SpecialistProfile" WHERE "id" = %(specialist)s) AS known,

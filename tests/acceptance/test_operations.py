@@ -218,7 +218,7 @@ RANGES = [
     (("--from", "2026-02-01", "--to", "2026-02-29"), "--to '2026-02-29' is no date"),
     (("--from", "yesterday", "--to", "2026-03-01"), "--from 'yesterday' is no date"),
     (("--from", "", "--to", "2026-03-01"), "--from '' is no date"),
-    (("--from", "2026-11-10", "--to", "2026-11-09"), "turn --from and --to round"),
+    (("--from", "2026-11-10", "--to", "2026-11-09"), "turn them round"),
     (("--from", "0001-01-01", "--to", "9999-12-31"), "ask for at most 3,660"),
 ]
 DATED = [("recompute",), ("backfill", "legacy-counters"), ("backfill", "outcomes")]

@@ -272,7 +272,7 @@ def test_others_get_their_turn(settings: Settings, connection: Connection, clien
 
 
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
-    "reversed": (("recompute", "--from", "2026-11-10", "--to", "2026-11-09"), "turn --from and --to round"),
+    "reversed": (("recompute", "--from", "2026-11-10", "--to", "2026-11-09"), "turn them round"),
     "endless": (("recompute", "--from", "0001-01-01", "--to", "9999-12-31"), "ask for at most"),
     "no date": (("recompute", "--from", "2026-02-30", "--to", "2026-03-01"), "'2026-02-30' is no date"),
     "no number": (("runs", "7"), "there is no run 7"),

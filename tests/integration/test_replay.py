@@ -396,7 +396,7 @@ def test_times_and_ids() -> None:
 
 def test_a_range_that_is_none(settings: Settings) -> None:
     """The wrong way round it is refused."""
-    with pytest.raises(Stop, match="turn --from and --to round"):
+    with pytest.raises(Stop, match="turn them round"):
         next(steps(settings, ReplayArguments(first="9-0", last="8-0")))
 
 

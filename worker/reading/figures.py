@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from math import floor
 from operator import attrgetter
 from typing import NamedTuple, cast
@@ -40,6 +40,10 @@ class Day(NamedTuple):
     requests: int
     orders: int
     reviews: int
+
+
+NUMBERS = Day._fields[1:]
+OUTCOMES = NUMBERS[2:]
 
 
 class Sources(NamedTuple):
@@ -212,26 +216,24 @@ def trend(span: Span, found: Found) -> Trend:
 
 
 def _point(piece: Span, found: Found) -> Point:
-    days = list(_dates(piece))
-    views = [day for day in days if _views_counted(day, found)]
-    outcomes = [day for day in days if _outcomes_counted(day, found)]
-    rows = [found.days[day] for day in days if day in found.days]
-
-    def total(name: str, counted: Sequence[date]) -> int | None:
-        return sum(map(attrgetter(name), rows)) if counted else None
-
-    visitors = visitors_of(piece, found) if views and piece.days == 1 else None
+    """What is not counted is None: there may be outcomes of days whose views nobody counted."""
+    rows = _rows(piece, found)
+    counted_days = sum(_views_counted(day, found) for day in _dates(piece))
+    counted = NUMBERS if counted_days else OUTCOMES if rows else ()
     return Point(
         first=piece.first,
         last=piece.last,
-        counted_days=len(views),
-        profile_views=total("profile_views", views),
-        contact_views=total("contact_views", views),
-        requests=total("requests", outcomes),
-        orders=total("orders", outcomes),
-        reviews=total("reviews", outcomes),
-        visitors=visitors.number if visitors else None,
+        counted_days=counted_days,
+        visitors=_visitors_on(piece.first, found) if counted_days and piece.days == 1 else None,
+        **{name: sum(map(attrgetter(name), rows)) if name in counted else None for name in NUMBERS},
     )
+
+
+def _visitors_on(day: date, found: Found) -> int | None:
+    """What `visitors_of` says of a single day."""
+    known, row = found.visitors.get(day), found.days.get(day)
+    viewed = row is not None and (row.profile_views or row.contact_views)
+    return known.number if known else None if viewed else 0
 
 
 def _views_counted(day: date, found: Found) -> bool:
@@ -307,8 +309,8 @@ def _contact_types(span: Span, found: Found) -> ContactTypes | None:
 
 
 def _rows(span: Span, found: Found) -> list[Day]:
-    return [day for day in found.days.values() if span.first <= day.date <= span.last]
+    return [found.days[day] for day in _dates(span) if day in found.days]
 
 
 def _dates(span: Span) -> Iterable[date]:
-    return (span.first + timedelta(days=number) for number in range(span.days))
+    return map(date.fromordinal, range(span.first.toordinal(), span.last.toordinal() + 1))

@@ -1,6 +1,5 @@
 """What a reading says, and its JSON: names in camelCase as the site has them, dates as YYYY-MM-DD."""
 
-from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Literal
 
@@ -13,7 +12,9 @@ from worker.reading.period import PeriodName, Step
 class Part(BaseModel):
     """A part of a reading."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Dates(Part):
@@ -84,7 +85,7 @@ class Trend(Part):
 
     step: Step
     """What a point is: the first and the last week or month may be cut."""
-    points: Sequence[Point]
+    points: tuple[Point, ...]
 
 
 class Funnel(Part):
@@ -121,7 +122,7 @@ class ContactType(Part):
 class ContactTypes(Dates):
     """Contact views by type, on those days of the period whose single events are still kept."""
 
-    types: Sequence[ContactType]
+    types: tuple[ContactType, ...]
     """The most frequent first."""
 
 
@@ -141,7 +142,7 @@ class Freshness(Part):
     """Up to this day all is counted and was checked; None: no day is closed yet."""
     counting_since: date | None
     """The first day that anybody counted."""
-    losses: Sequence[Loss]
+    losses: tuple[Loss, ...]
     """Of the period, the newest first."""
     estimated: bool
     """Whether any number is an estimate."""
@@ -157,7 +158,7 @@ class Reading(Part):
     metrics: Metrics
     trend: Trend
     funnel: Funnel
-    sources: Sequence[Source]
+    sources: tuple[Source, ...]
     contact_types: ContactTypes | None
     """None: no single event of the period is kept."""
     freshness: Freshness

@@ -1,5 +1,6 @@
-"""The API: a specialist's numbers as JSON."""
+"""The API: a specialist's numbers as JSON, and the document that describes it."""
 
+import json
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,7 @@ from starlette.routing import Route
 
 from worker.reading.period import NoPeriod
 from worker.web.access import Access
+from worker.web.openapi import openapi
 from worker.web.readings import Readings
 
 ANALYTICS = "/api/specialists/{id}/analytics"
@@ -32,7 +34,12 @@ def api_routes(access: Access, readings: Readings) -> list[Route]:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(found.body, headers=headers, media_type="application/json")
 
-    return [Route(ANALYTICS, analytics)]
+    document = json.dumps(openapi(ANALYTICS))
+
+    async def openapi_json(_: Request) -> Response:
+        return Response(document, media_type="application/json", headers={"Cache-Control": "public, max-age=300"})
+
+    return [Route(ANALYTICS, analytics), Route("/api/openapi.json", openapi_json)]
 
 
 def _period(request: Request) -> list[str | None]:

@@ -1,11 +1,11 @@
 """What an error means over HTTP: a status, and as much as somebody outside may know."""
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -44,11 +44,24 @@ def problem_of(error: Exception) -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
+class ProblemDetails(BaseModel):
+    """What went wrong (RFC 9457). The status says what kind it is, so the type is left at `about:blank`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    title: str
+    """The name of the status."""
+    status: int
+    """That of the answer."""
+    detail: str | None = None
+    """What to do about it, where there is more to say."""
+
+
 def problem_response(problem: Problem) -> Response:
-    """Problem details (RFC 9457): the status says what kind it is, so the type is left at `about:blank`."""
-    body = {"title": problem.status.phrase, "status": problem.status, "detail": problem.detail}
-    text = json.dumps({name: value for name, value in body.items() if value is not None})
-    return Response(text, problem.status, problem.headers, "application/problem+json")
+    """The answer of an API."""
+    details = ProblemDetails(title=problem.status.phrase, status=problem.status, detail=problem.detail)
+    body = details.model_dump_json(exclude_none=True)
+    return Response(body, problem.status, problem.headers, "application/problem+json")
 
 
 async def _answer(request: Request, error: Exception) -> Response:

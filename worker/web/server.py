@@ -12,10 +12,18 @@ from worker.stop import StopSignal
 from worker.token import signing_key
 from worker.web.access import Access
 from worker.web.app import create_app
+from worker.web.protocol import LimitedProtocol
 from worker.web.readings import Readings
 
 DRAIN_S = 3
 """Seconds that requests at work have when the server is told to stop."""
+
+KEEP_ALIVE_S = 75
+"""Seconds that a connection is kept for the next request: longer than a proxy keeps it, or the proxy sends a request
+into a connection that is just being closed."""
+
+MOST_CONNECTIONS = 1_000
+"""Beyond them the answer is 503: each takes memory, and a proxy needs far fewer."""
 
 log = get_logger(__name__)
 
@@ -49,12 +57,17 @@ def run_web(settings: Settings, host: str, port: int) -> int:
         config = uvicorn.Config(
             create_app(settings, observer, access, readings, ops_observer),
             access_log=False,
+            http=LimitedProtocol,
+            limit_concurrency=MOST_CONNECTIONS,
             log_config=None,
             log_level="warning",
             lifespan="off",
+            loop="uvloop",
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            ws="none",
         )
         log.info("web started", host=host, port=listening.getsockname()[1])
         uvicorn.Server(config).run(sockets=[listening])
