@@ -1,5 +1,6 @@
 """Programs out of Debian's packages, unpacked and not installed: nobody has to be root, the machine stays as it is."""
 
+import fcntl
 import shutil
 import subprocess
 import tempfile
@@ -8,7 +9,8 @@ from pathlib import Path
 from tests.support import TOP
 
 CACHE = TOP / ".cache/debian"
-SECONDS = 60.0
+SECONDS = 200.0
+"""For each step. A browser is 90 MB; a mirror that is silent has been given up long before."""
 APT = ("apt-get", "--quiet=2", "-oAcquire::Retries=0", "-oAcquire::http::Timeout=10", "-oAPT::Sandbox::User=root")
 
 
@@ -25,13 +27,19 @@ def fetch(*packages: str, cache: Path = CACHE) -> Path:
         Unavailable: this is no Debian, or the packages are not there, or their mirror does not answer.
     """
     tree = cache / "+".join(packages)
-    if tree.exists():
-        return tree
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and would fetch the same at the same time
+        if not tree.exists():
+            _unpack(packages, tree)
+    return tree
+
+
+def _unpack(packages: tuple[str, ...], tree: Path) -> None:
     for program in ("apt-get", "dpkg-deb"):
         if not shutil.which(program):
             raise Unavailable(f"there is no {program} on this machine")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as name:
+    with tempfile.TemporaryDirectory(dir=tree.parent) as name:
         folder = Path(name)
         try:
             _download(packages, folder)
@@ -48,23 +56,28 @@ def fetch(*packages: str, cache: Path = CACHE) -> Path:
         for package in folder.glob("*.deb"):
             _run("dpkg-deb", "--extract", str(package), str(unpacked), folder=folder)
         unpacked.chmod(0o755)
-        if not tree.exists():  # somebody else may have been faster
-            unpacked.rename(tree)
-    return tree
+        unpacked.rename(tree)
 
 
 def programs(tree: Path, folder: str) -> Path:
     """A folder with the programs of a folder of the tree, `usr/bin` say, which find their libraries in the tree."""
-    libraries = ":".join(str(found) for top in ("lib", "usr/lib") for found in tree.glob(f"{top}/*-linux-*"))
-    scripts = tree / "programs" / folder
-    scripts.mkdir(parents=True, exist_ok=True)
-    for program in (tree / folder).iterdir():
-        with tempfile.NamedTemporaryFile("w", dir=tree, delete=False) as file:
-            file.write(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}" exec "{program}" "$@"\n')
-        script = Path(file.name)
-        script.chmod(0o755)
-        script.rename(scripts / program.name)  # at once, for somebody may be starting it
-    return scripts
+    scripts = {start_script(tree, program).parent for program in (tree / folder).iterdir()}
+    return scripts.pop()
+
+
+def start_script(tree: Path, program: Path, **variables: str | Path) -> Path:
+    """A script that starts a program of the tree with its libraries, and with these variables in its environment."""
+    folders = {library.parent for top in ("lib", "usr/lib") for library in tree.glob(f"{top}/*-linux-*/**/*.so*")}
+    variables["LD_LIBRARY_PATH"] = ":".join(sorted(map(str, folders)))
+    script = tree / "programs" / program.relative_to(tree)
+    script.parent.mkdir(parents=True, exist_ok=True)
+    settings = " ".join(f'{name}="{value}"' for name, value in variables.items())
+    with tempfile.NamedTemporaryFile("w", dir=tree, delete=False) as file:
+        file.write(f'#!/bin/sh\n{settings} exec "{program}" "$@"\n')
+    made = Path(file.name)
+    made.chmod(0o755)
+    made.rename(script)  # at once, for somebody may be starting it
+    return script
 
 
 def _download(packages: tuple[str, ...], folder: Path, *options: str) -> None:
