@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
-from tests.support import SITE, WORKER_ROLE, fresh_database, settings_for, url_of
+from tests.support import SITE, TOP, WORKER_ROLE, fresh_database, settings_for, url_of
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers, embedded
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
@@ -20,6 +21,10 @@ from worker.store import Connection
 from worker.stream import connect_redis
 
 REDIS_DATABASES = 16
+
+SCREENSHOTS = TOP / ".cache/screenshots"
+
+BEGAN = time.time()
 
 _redis_databases = count()
 
@@ -32,6 +37,12 @@ hypothesis_settings.load_profile("quick")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--redis-server", type=Path, metavar="FILE", help="run this instead of the wheel's Valkey")
     parser.addoption("--postgres-bin", type=Path, metavar="DIR", help="run these instead of the wheel's PostgreSQL")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    pictures = [each for each in SCREENSHOTS.glob("*.png") if each.stat().st_mtime >= BEGAN]
+    if pictures:
+        terminalreporter.write_line(f"{len(pictures)} screenshots in {SCREENSHOTS}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,1 @@
+"""What people see: a real browser against the real web process."""
