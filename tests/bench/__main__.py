@@ -19,6 +19,7 @@ from tests.bench.freshness import freshness, linger
 from tests.bench.ground import Ground, ground, machine
 from tests.bench.idle import idle
 from tests.bench.operations import operations
+from tests.bench.page import page
 from tests.bench.reading import reading
 
 WIDTH = 150
@@ -35,6 +36,7 @@ class Scenario(StrEnum):
     LINGER = "linger"
     IDLE = "idle"
     READING = "reading"
+    PAGE = "page"
     OPERATIONS = "operations"
 
 
@@ -46,6 +48,7 @@ SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
     Scenario.LINGER: linger,
     Scenario.IDLE: idle,
     Scenario.READING: reading,
+    Scenario.PAGE: page,
     Scenario.OPERATIONS: operations,
 }
 
