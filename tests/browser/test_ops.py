@@ -24,16 +24,18 @@ def working(stage: Stage) -> Iterator[Stage]:
 
 
 def test_requeue_a_dead_letter(browser: Browser, working: Stage) -> None:
-    """A view of somebody whom the site did not know yet: once it does, a press of a button has it counted."""
+    """A view of somebody whom the site did not know yet: once it does, an operator who comes by a link has it counted
+    by a press of a button, and sees that without loading the page again.
+    """
     event = {"type": "profile_view", "specialistId": VERA, "eventId": "1ba3c0de-0000-4000-8000-000000000001"}
     working.send(event, {"type": HOSTILE, "specialistId": HOSTILE})
     with working.connect() as connection:
         wait_until(lambda: buried(connection, VERA) and buried(connection, HOSTILE), "the dead letters lie there")
         add_specialists(connection, [VERA])
     with visiting(browser, working, language="en-GB") as visit:
-        log_in(visit, "operator", Audience.OPERATOR)
-        visit.go(OPS)
+        visit.go(f"{OPS}?token={token(working, 'operator', Audience.OPERATOR, link=True)}")
         page = visit.page
+        assert page.url == working.address + OPS
         letters = page.locator("#reason-unknown_specialist")
         letters.locator("summary").click()
         letters.get_by_role("button", name="Requeue dead letter").click()

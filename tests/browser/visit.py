@@ -122,10 +122,18 @@ def visiting(
         context.close()
 
 
-def token(stage: Stage, subject: str, audience: Audience = Audience.SPECIALIST, hours: float = 1.0) -> str:
+def token(
+    stage: Stage,
+    subject: str,
+    audience: Audience = Audience.SPECIALIST,
+    hours: float = 1.0,
+    *,
+    link: bool = False,
+) -> str:
     """One that is good for as long, or was until so long ago."""
     assert stage.settings.secret is not None
-    return sign(stage.settings.secret.get_secret_value(), subject, audience=audience, lifetime=timedelta(hours=hours))
+    key = stage.settings.secret.get_secret_value()
+    return sign(key, subject, audience=audience, lifetime=timedelta(hours=hours), link=link)
 
 
 def log_in(visit: Visit, subject: str, audience: Audience = Audience.SPECIALIST) -> None:
