@@ -3,11 +3,13 @@
 import os
 import platform
 import time
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -25,6 +27,10 @@ REDIS_DATABASES = 16
 SCREENSHOTS = TOP / ".cache/screenshots"
 
 BEGAN = time.time()
+
+# Where a database for each test costs a fifth of what it costs on a disk: processes are killed here, never the machine.
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 6 * 1024**3
 
 _redis_databases = count()
 
@@ -48,6 +54,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     EmbeddedRedis.program = config.getoption("--redis-server")
     EmbeddedPostgres.programs = config.getoption("--postgres-bin")
+    if has_room(MEMORY):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether all servers can have their data there, and run there what they may have to copy beside them."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    room = min(found.f_bavail * found.f_frsize, psutil.virtual_memory().available)
+    return room >= MEMORY_BYTES and os.access(folder, os.W_OK) and not found.f_flag & os.ST_NOEXEC
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,10 +81,7 @@ def _environment(record_testsuite_property: Callable[[str, object], None]) -> It
 
 @pytest.fixture(scope="session")
 def servers(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Servers]:
-    """PostgreSQL and Valkey for all tests. Processes are killed here, never the machine, so nobody waits for a disk.
-
-    The report of `--junitxml` tells which versions they are.
-    """
+    """PostgreSQL and Valkey for all tests. The report of `--junitxml` tells which versions they are."""
     fail_over = {"enable-debug-command": "local"}  # DEBUG CHANGE-REPL-ID: as if another server had taken over
     with embedded(postgres_conf={"fsync": "off"}, redis_conf=fail_over) as running:
         for name, version in versions(running).items():
