@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tests.bench.api import api
 from tests.bench.drain import checks, drain, sizes
 from tests.bench.figures import Figure, Results, Say, Sheet, drawn
 from tests.bench.freshness import freshness, linger
@@ -38,6 +39,7 @@ class Scenario(StrEnum):
     READING = "reading"
     PAGE = "page"
     OPERATIONS = "operations"
+    API = "api"
 
 
 SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
@@ -50,6 +52,7 @@ SCENARIOS: dict[Scenario, Callable[[Ground, Say], Results]] = {
     Scenario.READING: reading,
     Scenario.PAGE: page,
     Scenario.OPERATIONS: operations,
+    Scenario.API: api,
 }
 
 

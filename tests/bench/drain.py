@@ -155,12 +155,12 @@ def _done(ground: Ground, traffic: Traffic, what: str, events: int, say: Say) ->
         with measured(ground, what, url, events) as process:
             process.go()
             run = process.result()
-        _check(run, what, url, events)
+        check_drained(run, what, url, events)
         say(f"{what}, {events:,} events, {len(traffic.specialists):,} specialists: {run.rate:,.0f}/s")
         yield run, url
 
 
-def _check(run: Run, what: str, database_url: str, events: int) -> None:
+def check_drained(run: Run, what: str, database_url: str, events: int) -> None:
     """Every event is counted, and once.
 
     Raises:

@@ -60,7 +60,7 @@ def reading(ground: Ground, say: Say) -> Results:
     traffic = Traffic(rows // DAYS)
     sheet = Sheet("Reading", ("period", "p50 ms", "p95 ms", "p99 ms", "first time: p50 ms", "p95 ms"))
     with ground.database(traffic) as url:
-        _fill(url)
+        fill(url, DAYS)
         say(f"{rows:,} daily rows")
         ids = [specialist.decode() for specialist in traffic.specialists]
         asked = QUICK_ASKED if ground.quick else ASKED
@@ -100,20 +100,20 @@ def _read_all(url: str, period: str, specialists: Sequence[str]) -> tuple[list[f
     return rounds[0], rounds[1]
 
 
-def _fill(url: str) -> None:
-    """Rows and events of every day, the oldest first. Indexes are made at the end: that is ten times as fast."""
+def fill(url: str, days: int) -> None:
+    """Rows and events of so many days, the oldest first. Indexes are made at the end: that is ten times as fast."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # nobody looks whether each specialist is there
         connection.execute("SET maintenance_work_mem = '512MB'")
         indexes = connection.execute(INDEXES).fetchall()
         for _, name in indexes:
             connection.execute(f"DROP INDEX {name}".encode())
-        connection.execute(DAILY, [DAYS - 1])
+        connection.execute(DAILY, [days - 1])
         for definition, _ in indexes:
             connection.execute(definition.encode())
         connection.execute("SELECT analytics.create_partition(current_date - ago) FROM generate_series(0, %s) AS ago",
                            [LEDGER_DAYS - 1])  # fmt: skip
         connection.execute(EVENTS, [LEDGER_DAYS - 1])
-        connection.execute(VISITORS, [sketch_of(random.randbytes(8 * 5)), DAYS - 1])
+        connection.execute(VISITORS, [sketch_of(random.randbytes(8 * 5)), days - 1])
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
