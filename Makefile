@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Three processes of tests, each with servers of its own: most tests wait for most of their time.
-SIDE_BY_SIDE ?= -n 3 --dist loadfile
+# Three processes of tests, each with servers of its own: most tests wait for most of their time. A file at a time, in the
+# order of the folders: what takes long begins first, and the short ones of tests/unit fill up the end.
+SIDE_BY_SIDE ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types compat bench chaos sql lock clean

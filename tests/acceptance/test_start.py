@@ -1,17 +1,14 @@
 """What a person sees when the program cannot start: one line that says what to do, and exit code 2."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.forked import run_forked
 from worker.embedded import Servers
 from worker.settings import Settings
 
-TOP = Path(__file__).resolve().parents[2]
 NOBODY = "127.0.0.1:1"
 
 
@@ -23,16 +20,8 @@ def start(*arguments: str, **environment: str | None) -> tuple[int, list[str]]:
         if name not in ("DATABASE_URL", "REDIS_URL", "REDIS_PUBLIC_URL")
     }
     env |= {name: value for name, value in environment.items() if value is not None}
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=TOP,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stderr.splitlines()
+    code, _, errors = run_forked(env, *arguments)
+    return code, errors.splitlines()
 
 
 @pytest.mark.parametrize("command", [("run",), ("work", "rollup"), ("schedule",)])
