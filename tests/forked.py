@@ -1,7 +1,8 @@
 """`python -m worker …` without the half second in which Python loads libraries, for tests that run hundreds of them.
 
 Each is a process of its own, forked from one that has all libraries loaded. What is ours it imports itself, as it
-always does: only so would it show that a command forgets an import, or that two modules import each other.
+always does: only so would it show that a command forgets an import, or that two modules import each other. What is
+about the loading of libraries, about memory, or about signals takes `tests.support.start_worker`.
 """
 
 import multiprocessing

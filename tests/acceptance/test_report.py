@@ -261,10 +261,12 @@ def test_without_pyarrow(settings: Settings, tmp_path: Path, monkeypatch: pytest
     """Without the package Parquet is refused in one line that says what to install, and CSV needs nothing."""
     (tmp_path / "pyarrow.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    code, _, errors = exported(settings, "--format", "parquet", "--output", str(tmp_path / "daily"))
+    dates = ("--from", str(TODAY), "--to", str(TODAY))
+    parquet_file = ("--format", "parquet", "--output", str(tmp_path / "daily"))
+    code, _, errors = ended(start_worker(settings, "export", *dates, *parquet_file))
     assert (code, errors) == (2, "error --format parquet needs the package pyarrow: pip install '.[parquet]'\n")
     assert not (tmp_path / "daily").exists()
-    assert exported(settings)[0] == 0
+    assert ended(start_worker(settings, "export", *dates))[0] == 0
 
 
 def peak_mb(settings: Settings, tmp_path: Path, file_format: str, days: int) -> float:
