@@ -2,8 +2,8 @@
 
 import os
 import platform
-import time
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
