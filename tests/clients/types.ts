@@ -20,7 +20,7 @@ for (const redis of clients) {
   void sent
   void asked
 }
-configure({ shards: 4, onDrop: ({ reason, message, error }) => console.error(reason, message, error) })
+configure({ shards: 4, onDrop: ({ reason, args, error }) => console.error(reason, args.join(), error) })
 const pending: number = (await flush()).pending + stats().pending
 const token: string = signToken('secret', 'c0ffee', { link: true })
 void pending

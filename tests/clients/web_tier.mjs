@@ -7,6 +7,8 @@
 // itself. On SIGTERM it does what the README says.
 
 import { createInterface } from 'node:readline'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import * as analytics from './analytics.js'
 
 const [library, options = '{}'] = process.argv.slice(2)
@@ -30,6 +32,8 @@ process.once('SIGTERM', async () => {
   process.exit(0)
 })
 
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc')
 const print = (answer) => console.log(JSON.stringify(answer))
 const DAY = 86_400_000
 const SOURCES = ['catalog', 'search', 'direct', 'newsletter', undefined]
@@ -73,6 +77,16 @@ const commands = {
   burst(count, specialists) {
     for (let n = 0; n < count; n++) void analytics.track(redis, visit(n, specialists, Date.now()).event)
     return analytics.stats()
+  },
+
+  // The same with headers that somebody has made long: how many megabytes are kept for them.
+  longHeaders(count) {
+    const before = used()
+    for (let n = 0; n < count; n++) {
+      const userAgent = `${n} ${'x'.repeat(100_000)}`.replace('x', 'y') // one string, not two that are joined when read
+      void analytics.track(redis, { type: 'profile_view', specialistId: 'c0ffee', userAgent })
+    }
+    return (used() - before) / 1e6
   },
 
   // One after the other, for ever, with the id of each that Redis has taken.
@@ -123,6 +137,11 @@ const commands = {
     const { pending } = await copy.flush()
     return { before, pending, drops }
   },
+}
+
+function used() {
+  collectGarbage()
+  return process.memoryUsage().heapUsed
 }
 
 function revoked() {

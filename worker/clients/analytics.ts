@@ -44,8 +44,8 @@ export interface AnalyticsEvent {
 export interface Drop {
   /** `not_sendable`: no client, or nothing that can be made into text. The others say themselves. */
   reason: 'not_sendable' | 'buffer_full' | 'client_ended'
-  /** What was handed to `track` or `requestRefresh`. */
-  message: unknown
+  /** The XADD that it would have been: stream, `*`, names and values in turn. `['']` if it could not be made. */
+  args: readonly string[]
   /** What went wrong; of a full buffer, what the last attempt to send failed for. */
   error: unknown
 }
@@ -66,7 +66,7 @@ export interface Options {
   requests: string
   /** The longest that a caller who awaits is kept waiting; sending goes on behind their back. */
   waitMs: number
-  /** Most events that are kept while Redis is slow or away, about 1 kB each; more are dropped. */
+  /** Most events that are kept while Redis is slow or away, about 2 kB each; more are dropped. */
   capacity: number
   /** Called for each event that is given up. By default a warning on the console, one a minute at most. */
   onDrop: (drop: Drop) => void
@@ -74,7 +74,7 @@ export interface Options {
 
 /** Push one event. True when Redis has taken it; false when it has not within `waitMs`, or was dropped. */
 export function track(redis: Optional<RedisClient>, event: AnalyticsEvent): Promise<boolean> {
-  return send(redis, event, () => [
+  return send(redis, () => [
     streamOf(event.specialistId),
     '*',
     ...['eventId', text(event.eventId ?? crypto.randomUUID())],
@@ -89,7 +89,7 @@ export function requestRefresh(
   redis: Optional<RedisClient>,
   request: { specialistId: string; from?: Optional<string>; to?: Optional<string> },
 ): Promise<boolean> {
-  return send(redis, request, () => [
+  return send(redis, () => [
     shared.options.requests,
     '*',
     ...['kind', 'refresh'],
@@ -169,12 +169,12 @@ const LONGEST_PAUSE_MS = 2_000
  *  written by strangers, and nobody's header shall fill the memory. */
 const CHARACTERS = 1_024
 
-/** A message that is not yet taken by Redis. */
+/** The arguments of an XADD. */
+type Args = [stream: string, ...rest: string[]]
+
+/** One that Redis has not yet taken. There may be many: what the caller handed over is not kept for it. */
 interface Pending {
-  /** Of XADD. */
-  args: [stream: string, ...rest: string[]]
-  /** What the caller handed over. */
-  message: unknown
+  args: Args
   /** Taken or dropped: of those that come back from a failed attempt, an answer may still arrive. */
   settled: boolean
   answer: (sent: boolean) => void
@@ -236,7 +236,7 @@ class Lane {
       if (this.#redis.status === 'end') this.#giveUp()
       else this.#backOff()
     }
-    const timer = detached(setTimeout(failed, ANSWER_MS, new Error(`no answer within ${ANSWER_MS} ms`)))
+    const timer = detached(setTimeout(() => failed(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS))
     this.#attempts++
     void (async () => this.#redis.xadd(...pending.args))().then(taken, failed)
   }
@@ -258,27 +258,32 @@ class Lane {
   }
 }
 
-/** Hand a message over. All that can throw is inside: getters, `toString`, a client that is none. */
-function send(redis: Optional<RedisClient>, message: unknown, args: () => Pending['args']): Promise<boolean> {
+/** All that can throw is in here: getters, `toString`, a client that is none. */
+function send(redis: Optional<RedisClient>, made: () => Args): Promise<boolean> {
   return new Promise((resolve) => {
-    const pending: Pending = { args: [''], message, settled: false, answer: resolve }
+    const pending: Pending = { args: [''], settled: false, answer: resolve }
     shared.pending++
     try {
       if (typeof redis?.xadd !== 'function') throw new TypeError('there is no Redis client')
       if (redis.options?.keyPrefix) throw new TypeError('with its keyPrefix it would go where nobody reads')
-      pending.args = args()
+      pending.args = made()
       const lane = laneOf(redis, pending.args[0])
       if (shared.pending > shared.options.capacity) return drop(pending, 'buffer_full', lane.error)
-      const timer = setTimeout(resolve, shared.options.waitMs, false)
-      pending.answer = (sent) => {
-        clearTimeout(timer)
-        resolve(sent)
-      }
+      pending.answer = soon(resolve)
       lane.add(pending)
     } catch (error) {
       drop(pending, 'not_sendable', error)
     }
   })
+}
+
+/** Answers for the caller, who has heard enough after `waitMs`. */
+function soon(resolve: (sent: boolean) => void): (sent: boolean) => void {
+  const timer = setTimeout(resolve, shared.options.waitMs, false)
+  return (sent) => {
+    clearTimeout(timer)
+    resolve(sent)
+  }
 }
 
 function settle(pending: Pending, sent: boolean): void {
@@ -294,7 +299,7 @@ function drop(pending: Pending, reason: Drop['reason'], error: unknown): void {
   if (pending.settled) return
   settle(pending, false)
   try {
-    shared.options.onDrop({ reason, message: pending.message, error })
+    shared.options.onDrop({ reason, args: pending.args, error })
   } catch {
     // It is the caller's function, but the page's request.
   }
@@ -327,7 +332,10 @@ function fields<Name extends string>(from: { readonly [name in Name]?: unknown }
 }
 
 function text(value: unknown): string {
-  return String(value instanceof Date ? value.getTime() : value).slice(0, CHARACTERS)
+  const whole = String(value instanceof Date ? value.getTime() : value)
+  if (whole.length <= CHARACTERS) return whole
+  // Copied, for a slice would keep the whole in memory.
+  return new TextDecoder().decode(new TextEncoder().encode(whole.slice(0, CHARACTERS)))
 }
 
 /** A timer that keeps no process alive. (On the edge it is a number, and there is no process.) */
