@@ -20,7 +20,13 @@ from worker.producer import shard_of, track
 STREAM = "analytics:events"
 XADD = re.compile(rb"xadd", re.IGNORECASE)
 VECTORS: dict[str, int] = json.loads((HERE / "crc32.json").read_text())
-OTHERS = {"maxRetriesPerRequest": 1, "commandTimeout": 1_000, "enableAutoPipelining": True}
+OTHERS = {
+    "commandTimeout": 1_000,
+    "enableAutoPipelining": True,
+    "enableOfflineQueue": False,
+    "lazyConnect": True,
+    "maxRetriesPerRequest": 1,
+}
 """Settings that the rest of a site may want."""
 
 VIEW = {"type": "profile_view", "specialistId": "c0ffee"}
