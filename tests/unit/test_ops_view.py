@@ -280,7 +280,7 @@ def test_runs() -> None:
     )
     text = page(ops)
     assert text.count("<progress") == 2 and text.count("/stop") == 1 and 'action="/ops/runs/4/stop"' in text
-    assert "3 of 7 days" in text and "no disk" in text and "stops after this step" in text
+    assert "3 of 7 days" in text and "no disk" in text and "stopping" in text
 
 
 @pytest.mark.parametrize(

@@ -304,9 +304,9 @@ def _stands(shard: ShardStatus) -> bool:
 
 def _wrongs(look: Look, streams: Sequence[str], schedule: Sequence[ScheduleLine], clock: Clock) -> Iterator[Line]:
     seen = look.seen
-    for server, error in seen.away.items():
+    for error in seen.away.values():
         advice = "It goes on by itself when the server is back." if isinstance(error, Retry) else ""
-        yield Line("bad", f"{NAMES[server]}: {error}", advice)
+        yield Line("bad", str(error), advice)
     for shard in seen.shards or ():
         yield from _wrongs_of_shard(shard, streams, clock)
     if look.jobs is not None:
