@@ -330,6 +330,7 @@ def test_many_streams() -> None:
         ({"origin": "http://evil.example"}, False),
         ({"origin": "http://ops.example"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://[ops.example:8000"}, False),
         ({"origin": ""}, False),
         ({}, False),
     ],

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -150,13 +149,14 @@ class OpsPage:
         run = None
         with suppress(AnalyticsError):  # the page says that the server is away
             run = await run_in_threadpool(self._find_run, request.query_params.get("run", ""))
+        ops = view(look, self._settings.time_zone, self._settings.stream_keys)
         context = {
-            "ops": view(look, self._settings.time_zone, self._settings.stream_keys),
+            "ops": ops,
             "said": run and run_in_words(run),
             "query": f"?run={run.id}" if run else "",
         }
         status, headers = HTTPStatus.OK, dict(REFERRER)
-        if len(look.seen.away) == 2:
+        if ops.knows_nothing:
             status, headers["Retry-After"] = HTTPStatus.SERVICE_UNAVAILABLE, str(RETRY_S)
         return render(request, template, context, status, headers, language=Language.EN)
 
@@ -173,8 +173,8 @@ def is_from_here(headers: Mapping[str, str]) -> bool:
     """
     if site := headers.get("sec-fetch-site"):
         return site == "same-origin"
-    origin = urlsplit(headers.get("origin", ""))
-    return bool(origin.netloc) and origin.netloc == headers.get("host")
+    _, scheme_ends, host = headers.get("origin", "").partition("://")
+    return bool(scheme_ends) and host == headers.get("host")
 
 
 def _refused(request: Request, error: HTTPException | AnalyticsError) -> Response:
