@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import redis
 
-from tests.counting import add, drain, event
+from tests.counting import NOON, add, drain, event
 from tests.serving import Web, serving
 from tests.support import add_specialists, settings_with
 from worker.settings import Settings
@@ -29,10 +29,11 @@ def secret_settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def web(secret_settings: Settings, connection: Connection, client: redis.Redis) -> Iterator[Web]:
-    """Anna was seen three times, and her contacts twice."""
+    """Anna was seen three times, and her contacts twice; and once a month ago."""
     add_specialists(connection, ["anna", "boris"])
     views = [event(source=source) for source in ("catalog", "search", "search")]
     add(client, *views, *(event(type="contact_view", contactType=kind) for kind in ("phone", HOSTILE)))
+    add(client, event(occurredAt=NOON - 31 * 86_400_000))
     drain(secret_settings)
     with serving(secret_settings) as running:
         yield running
@@ -106,6 +107,16 @@ def test_what_others_sent_is_only_text(web: Web) -> None:
         in body
     )
     assert "\u202e" not in body
+
+
+def test_the_period_before(web: Web) -> None:
+    """The days of the period before stand in the table where anything was counted on them, day below day."""
+    month, week = (web.ask(f"{PAGE}?period={period}", headers=signed_in()).body for period in ("month", "week"))
+    before = re.findall(r'<th scope="row"><time.*?</th>.*?</td>\s*<td><data value="(\d+)">', month, re.DOTALL)
+    assert "Profile views before" in month
+    assert sum(map(int, before)) == 1
+    assert "Profile views before" not in web.ask(f"{PAGE}?period=year", headers=signed_in()).body
+    assert "Profile views before" in week
 
 
 def test_languages(web: Web) -> None:
