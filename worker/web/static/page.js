@@ -95,11 +95,17 @@ const drawTrend = () => {
     tip.style.left = `${Math.max(0, beside)}px`;
   };
 
+  let byTouch = false; // then the mouse that a browser makes up for it has left as soon as it came
   const chart = new uPlot(
     {
       ...size(),
       legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 9 } },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        points: { size: 9 },
+        bind: { mouseleave: (_chart, _target, leave) => (event) => byTouch || leave(event) },
+      },
       scales: {
         x: { time: false, range: [-0.5, rows.length - 0.5] },
         y: { range: (_, _low, high) => [0, Math.max(high * 1.08, 4)] },
@@ -110,7 +116,7 @@ const drawTrend = () => {
           grid: { show: false },
           size: 34,
           space: 72,
-          incrs: [1, 2, 3, 7, 14, 28, 56, 112],
+          incrs: [1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 60, 90, 120],
           values: (_, splits) => splits.map((at) => ticks[at] ?? ""),
         },
         {
@@ -146,6 +152,13 @@ const drawTrend = () => {
     });
   }
 
+  for (const kind of ["pointerdown", "pointermove"]) {
+    chart.over.addEventListener(kind, (event) => {
+      byTouch = event.pointerType === "touch";
+      if (!byTouch) return; // a mouse is the library's
+      chart.setCursor({ left: event.clientX - chart.over.getBoundingClientRect().left, top: 0 });
+    });
+  }
   place.addEventListener("keydown", (event) => {
     const last = rows.length - 1;
     const at = chart.cursor.idx ?? (event.key === "ArrowLeft" ? rows.length : -1);
