@@ -4,7 +4,7 @@ It is whole without JavaScript; with it the trend is drawn. The token of the lin
 a cookie, and sees an address without it.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -87,8 +87,8 @@ def _problem(request: Request, error: Exception, settings: Settings) -> Response
     """A page that says what is wrong, and what to do; of a period the switch is there for another one."""
     problem = problem_of(error)
     today = local_date(datetime.now(UTC), settings.time_zone).isoformat()
-    given = {name: request.query_params.get(name) for name in ("from", "to")}
-    switch = _switch(today, None, given["from"], given["to"]) if isinstance(error, NoPeriod) else {"periods": []}
+    given = [_date(request.query_params.get(name)) for name in ("from", "to")]
+    switch = _switch(today, None, *given) if isinstance(error, NoPeriod) else {"periods": []}
     return render(
         request,
         "problem.html",
@@ -96,6 +96,14 @@ def _problem(request: Request, error: Exception, settings: Settings) -> Response
         problem.status,
         problem.headers,
     )
+
+
+def _date(text: str | None) -> str | None:
+    """What was given, if a field for dates can show it."""
+    try:
+        return date.fromisoformat(text or "").isoformat()
+    except ValueError:
+        return None
 
 
 def _why(error: Exception, status: HTTPStatus) -> str:
