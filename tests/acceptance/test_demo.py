@@ -189,7 +189,7 @@ def test_keep(start: Callable[..., Demo], folder: Path) -> None:
     demo.read_until(lambda text: text.startswith(" psql"))
     (file,) = folder.glob("*/environment")
     variables = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
-    specialist = next(line for line in demo.lines if "worker token" in line).split()[-2]
+    specialist = next(line for line in demo.lines if "worker report" in line).split()[-3]
 
     browser = build_opener(HTTPCookieProcessor())
     for link in (page, operators_page):

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -53,12 +53,14 @@ def stay(ready: Stage, day: Day, view: View, *, with_history: bool) -> None:
     with suppress(KeyboardInterrupt):
         if with_history:
             history = synthetic_history(specialist, time.time_ns() // 1_000_000, max(views, 20))
-            _bring(ready, specialist, history)
-            view.step(f"{specialist} has a past, from {history.first} on")
+            _bring(ready, specialist, history, view)
         with _web(ready) as address:
             view.step(f"web started: python -m worker web, at {address}")
-            links = [address + _link(ready, subject, audience) for subject, audience in _whose(specialist)]
-            view.doors(Doors(ready.folder, ready.settings, specialist, *links))
+            page = address + _link(ready, specialist, Audience.SPECIALIST)
+            if not with_history:  # the days of a file may lie years back
+                page += "&period=all"
+            operators_page = address + _link(ready, "operator", Audience.OPERATOR)
+            view.doors(Doors(ready.folder, ready.settings, specialist, page, operators_page))
             with view.live(), redis_errors(ready.settings):
                 _send_and_show(ready, day, specialist, view)
 
@@ -70,21 +72,24 @@ def _shown(day: Day) -> tuple[str, int]:
     return min(found, key=lambda each: (abs(each[1] - SHOWN_VIEWS), each), default=("nobody", 0))
 
 
-def _bring(ready: Stage, specialist: str, history: History) -> None:
+def _bring(ready: Stage, specialist: str, history: History, view: View) -> None:
     """Bring the past in as an operator would: counters and a file are imported, outcomes counted, each as a run."""
     with redis_errors(ready.settings):
         ready.client.mset(dict(history.counters))
-    kinds, times = zip(*history.outcomes, strict=True) if history.outcomes else ((), ())
+    _run(ready, LEGACY_COUNTERS, LegacyArguments())
+    view.step(f"the past of {specialist}: {len(history.counters):,} old counters imported, from {history.first} on")
+
+    file = ready.folder / "history.ndjson"
+    file.write_text("".join(f"{json.dumps(event)}\n" for event in history.events))
+    _run(ready, BACKFILL_EVENTS, BackfillEventsArguments(file=str(file)))
+    view.step(f"{len(history.events):,} events of the last weeks counted from a file")
+
+    kinds, times = zip(*history.outcomes, strict=True)
     with postgres_errors():
         which = {"specialist": specialist, "kinds": list(kinds), "at_ms": list(times)}
         ready.connection.execute(query("insert_outcomes", "demo"), which)
-    file = ready.folder / "history.ndjson"
-    file.write_text("".join(f"{json.dumps(event)}\n" for event in history.events))
-
-    _run(ready, LEGACY_COUNTERS, LegacyArguments())
-    _run(ready, BACKFILL_EVENTS, BackfillEventsArguments(file=str(file)))
-    today = datetime.now(UTC).date()
-    _run(ready, BACKFILL_OUTCOMES, OutcomesArguments(first=history.first, last=today))
+    _run(ready, BACKFILL_OUTCOMES, OutcomesArguments(first=history.first, last=datetime.now(UTC).date()))
+    view.step(f"{len(history.outcomes):,} requests, orders and reviews counted from the site's tables")
 
 
 def _run(ready: Stage, operation: Operation, arguments: Arguments) -> None:
@@ -110,10 +115,6 @@ def _web(ready: Stage) -> Iterator[str]:
 
         wait_until(listens, lambda: f"the web process does not listen: {log.read_text(errors='replace')[-500:]}")
         yield f"http://{HOST}:{port}"
-
-
-def _whose(specialist: str) -> Sequence[tuple[str, Audience]]:
-    return (specialist, Audience.SPECIALIST), ("operator", Audience.OPERATOR)
 
 
 def _link(ready: Stage, subject: str, audience: Audience) -> str:

@@ -182,11 +182,12 @@ class View:
         self._heading("The pages, while events come in; all of it stays up until Ctrl-C")
         self._say(f" {doors.page}", "cyan")
         self._say(f" {doors.operators_page}", "cyan")
-        self._say(" a link opens once, and then a cookie does for twelve hours", "dim")
+        self._say(" a link opens once, and then a cookie does for twelve hours; `token` makes more", "dim")
         self._heading("In another terminal, after the first line, which brings URLs with their passwords")
         for command in (
             f". {environment}",
             f"{python} -m worker token {doors.specialist} --link",
+            f"{python} -m worker token --ops --link",
             f"{python} -m worker report {doors.specialist} --period year",
             f"{python} -m worker status --watch",
             f"redis-cli -u $REDIS_URL XADD '{key}' '*' type profile_view specialistId {doors.specialist} source search",
