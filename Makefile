@@ -12,7 +12,7 @@ SIDE_BY_SIDE ?= -n 3 --dist loadfile --no-loadscope-reorder
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.installed ## the whole product on this machine: embedded servers, worker, events, numbers
+demo: .venv/.installed ## the whole product on this machine: embedded servers, worker, events, numbers, pages
 	.venv/bin/python -m worker demo $(ARGS)
 
 test: lint types ## everything that must hold: lint, types, tests

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from random import Random
 from uuid import uuid4
 
@@ -128,7 +129,7 @@ def _send_and_show(ready: Stage, day: Day, specialist: str, view: View) -> None:
     due = time.monotonic()
     while True:
         if time.monotonic() >= due:
-            list(pusher.push([next(events)]))
+            list(pusher.push(islice(events, 1)))
             due += EVENT_EVERY_S
         view.show(Moment.of(ready.look()))
         time.sleep(LOOK_SECONDS)
