@@ -121,7 +121,7 @@ def opened(settings: Settings, link: str) -> None:
 def test_what_the_section_names() -> None:
     """The start commands and variables of the section are those that there are."""
     commands = set(re.findall(r"`python -m worker (\w+)", SECTION))
-    assert commands == {"migrate", "run", "web", "doctor", "token"}
+    assert commands == {"migrate", "run", "web", "doctor"}
     assert (TOP / "Procfile").read_text() == "worker: python -m worker run\n"
     variables = set(environment(settings_for("postgresql://x", "redis://x", ANALYTICS_SECRET=SECRET)))
     named = set(re.findall(r"^([A-Z_]+)=.*\$\{\{", SECTION, flags=re.MULTILINE))
