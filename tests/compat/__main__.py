@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,9 @@ PYTHON_TESTS = ("tests/unit", "tests/integration")
 # What speaks with the servers in the most ways, in the least time.
 QUICK_SERVER_TESTS = tuple(f"tests/integration/test_{name}.py" for name in ("migrations", "pipeline", "verify"))
 QUICK_PYTHON_TESTS = ("tests/unit",)
+
+AT_ONCE = 2
+"""Combinations: each has one process of tests, and servers of its own."""
 
 TOLD = ("Python", "Redis", "PostgreSQL")
 COUNTED = ("passed", "failed", "skipped", "seconds")
@@ -54,7 +58,8 @@ def main(
         }
         for name, python in other_pythons().items():
             find[name] = partial(environment, python), python_tests
-        outcomes = {name: tried(name, *what) for name, what in find.items()}
+        with ThreadPoolExecutor(AT_ONCE) as side_by_side:
+            outcomes = dict(zip(find, side_by_side.map(lambda name: tried(name, *find[name]), find), strict=True))
 
     print("\n" + ROW.format("", *TOLD, *COUNTED))
     for name, outcome in outcomes.items():
