@@ -102,7 +102,7 @@ def _refuse_without_daily_table(connection: Connection) -> None:
 
 def production_script(known: list[Migration]) -> str:
     """`sql/apply_to_production.sql`: the same as `migrate`, as one statement for psql or a query console."""
-    step = _template("apply_migration")
+    step = _text("templates", "apply_migration")
     steps = (
         step.replace("{{name}}", migration.name)
         .replace("{{checksum}}", migration.checksum)
@@ -110,16 +110,17 @@ def production_script(known: list[Migration]) -> str:
         for migration in known
     )
     return (
-        _template("apply_to_production")
-        .replace("{{begin}}", query("begin_migrations").decode().rstrip())
+        _text("templates", "apply_to_production")
+        .replace("{{begin}}", _text("queries", "begin_migrations").rstrip())
         .replace("{{migrations}}", "".join(steps).rstrip())
-        .replace("{{outcome_view}}", query("create_outcome_view").decode().rstrip())
-        .replace("{{grants}}", query("grant_worker_rights").decode().rstrip())
+        .replace("{{outcome_view}}", _text("queries", "create_outcome_view").rstrip())
+        .replace("{{grants}}", _text("queries", "grant_worker_rights").rstrip())
     )
 
 
-def _template(name: str) -> str:
-    return (SQL_FOLDER / "templates" / f"{name}.sql").read_text("utf-8")
+def _text(folder: str, name: str) -> str:
+    """A file with its comments, for whoever pastes it into a console."""
+    return (SQL_FOLDER / folder / f"{name}.sql").read_text("utf-8")
 
 
 if __name__ == "__main__":
