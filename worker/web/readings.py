@@ -42,6 +42,8 @@ AS_OF_S, AS_OF_AWAY_S = 1.0, 5.0
 
 REDIS_ANSWER_S = 0.5
 
+COMPLAIN_EVERY_S = 10.0
+
 log = get_logger(__name__)
 
 
@@ -75,7 +77,7 @@ class Readings:
         self._redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), REDIS_ANSWER_S)
         self._as_of: dict[str, _AsOf] = {}
         self._kept: dict[tuple[str, Asked], _Kept] = {}
-        self._complaint = ""
+        self._silent_until = 0.0
 
     def __enter__(self) -> Self:
         self._pool.__enter__()
@@ -127,11 +129,10 @@ class Readings:
         try:
             found = await self._pool.ask(lambda connection: self._read(connection, specialist, asked))
         except AnalyticsError as error:
-            if str(error) != self._complaint:  # not once for each who asks
+            if time.monotonic() > self._silent_until:  # not once for each who asks
                 log.warning("no reading", why=str(error))
-            self._complaint = str(error)
+                self._silent_until = time.monotonic() + COMPLAIN_EVERY_S
             raise
-        self._complaint = ""
         if isinstance(found, NoSpecialist):
             raise found
         return found
