@@ -1,7 +1,7 @@
 -- Everything that a reading is made of, of one specialist: one statement, and so one moment and one round trip. Always one
 -- row; lists are arrays, of which those of one name belong together. Locks nothing.
 WITH daily AS MATERIALIZED (
-    SELECT *
+    SELECT "date", "profileViews", "contactViews", "consultationRequests", "orders", "reviews", "sources"
     FROM "SpecialistAnalyticsDaily"
     WHERE "specialistId" = %(specialist)s AND "date" BETWEEN %(first_before)s AND %(last)s
 ),
