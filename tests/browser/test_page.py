@@ -175,6 +175,8 @@ def test_days_without_counting_are_gaps(visit: Visit) -> None:
     notice = visit.page.locator(".notice")
     expect(notice).to_contain_text("Counting since")
     expect(notice).to_contain_text(str(since.year))
+    visit.page.locator("#trend-table").evaluate("table => table.closest('details').open = true")
+    assert visit.barriers() == []
     visit.picture("year-laptop-light-en")
 
 
@@ -346,10 +348,13 @@ def test_axe_finds_nothing(browser: Browser, stage: Stage, language: str, dark: 
             assert visit.barriers() == []
             visit.picture(f"error-401-{size}-{named}")
             log_in(visit, BORIS)
-            visit.go(f"{PAGE}?period=year")  # a notice of each kind, days without a number, no chart of visitors
-            visit.page.locator("#trend-table").evaluate("table => table.closest('details').open = true")
+            visit.go(f"{PAGE}?period=year")  # with a notice of each kind
             assert visit.barriers() == []
             visit.picture(f"year-lost-{size}-{named}")
+            visit.go(f"{PAGE}?period=week")
+            visit.page.locator("#trend-table").evaluate("table => table.closest('details').open = true")
+            assert visit.barriers() == []
+            visit.picture(f"week-open-{size}-{named}")
 
 
 def test_on_paper(visit: Visit) -> None:
