@@ -273,17 +273,21 @@ def answer_to(connection: socket.socket) -> bytes:
     return said
 
 
-@pytest.mark.parametrize("filler", [b"X-Y: " + 4 * MOST_HEAD_BYTES * b"x", 9_000 * b"X-Y: x\r\n"], ids=["long", "many"])
-def test_a_head_that_is_too_large(web: Web, filler: bytes) -> None:
-    """A head beyond the limit ends the connection, told by 431; one just below it is answered."""
+def test_a_head_that_is_too_large(web: Web) -> None:
+    """A head beyond the limit is told so by 431, and ends the connection; one just below it is answered, and one that
+    goes on and on is cut off before its time is over.
+    """
+    begin = f"GET {ANNA} HTTP/1.1\r\nHost: x\r\n".encode()
+    for filler in (b"X-Y: " + MOST_HEAD_BYTES * b"x", MOST_HEAD_BYTES // 8 * b"X-Y: x\r\n"):
+        with talking(web) as connection:
+            connection.sendall(begin + filler)
+            assert answer_to(connection).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     with talking(web) as connection:
-        connection.sendall(f"GET {ANNA} HTTP/1.1\r\nHost: x\r\n".encode())
-        with suppress(OSError):  # it has been told already
-            connection.sendall(filler)
-        said = answer_to(connection)
-    assert said == b"" or said.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"), said[:100]
-    answer = ask(web, headers={"X-Y": "x" * (MOST_HEAD_BYTES - 2_000)})
-    assert answer.code == 200
+        connection.settimeout(HEAD_S / 2)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(begin + 1_000 * MOST_HEAD_BYTES * b"x")
+        answer_to(connection)
+    assert ask(web, headers={"X-Y": "x" * (MOST_HEAD_BYTES - 2_000)}).code == 200
 
 
 def test_a_head_in_pieces(web: Web) -> None:

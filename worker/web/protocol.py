@@ -31,10 +31,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes, of a head or of what follows it."""
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_bytes is not None and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes is None:
+            return
+        self._head_bytes += len(data)  # and of a request before it: that one was let in
+        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self.transport.write(
                 f"HTTP/1.1 {status} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
