@@ -174,6 +174,16 @@ def preparing() -> Iterator[bool]:
         raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None
 
 
+def keep_plans(connection: Connection) -> None:
+    """Have statements of this connection that are prepared planned once, where it is not a pooler's.
+
+    For a statement that is short to execute: PostgreSQL takes a plan for any arguments to be dearer than one for these,
+    and so spends more time on planning than on reading.
+    """
+    with postgres_errors():
+        connection.execute(query("keep_plans"), {"process": connection.info.backend_pid})
+
+
 def check_time_zone(connection: Connection, name: str) -> None:
     """PostgreSQL has its own list of time zones, which must know the name too.
 

@@ -25,7 +25,7 @@ from worker.events import Reason, Rejected
 from worker.reading.period import parse_period
 from worker.reading.read import read
 from worker.settings import Settings
-from worker.store import Connection, _Pooler, begin_position, commit_batch, connect_postgres
+from worker.store import Connection, _Pooler, begin_position, commit_batch, connect_postgres, keep_plans
 
 KEPT_APART = 100
 
@@ -78,6 +78,14 @@ def test_visitors(behind: Settings, connection: Connection, client: redis.Redis)
     drain(settings)
     assert refresh_visitors_of_open_days(settings) == 1
     assert connection.execute("SELECT visitors FROM analytics.daily_visitors").fetchall() == [(2,)]
+
+
+def test_a_setting_is_not_left_to_the_next_client(behind: Settings, connection: Connection) -> None:
+    """How statements are planned is set on a connection of our own, and never on one that a pooler lends."""
+    for asked, mode in ((connection, "force_generic_plan"), (connect_postgres(behind, "test"), "auto")):
+        with asked:
+            keep_plans(asked)
+            assert asked.execute("SHOW plan_cache_mode").fetchone() == (mode,)
 
 
 def test_a_prepared_statement_of_another_client(

@@ -18,7 +18,7 @@ from worker.reading.period import Asked, parse_period
 from worker.reading.read import NoSpecialist, counted_until, read, stream_for
 from worker.reading.shape import Reading
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres
+from worker.store import Connection, connect_postgres, keep_plans
 from worker.stream import connect_redis
 from worker.web.pool import Pool
 
@@ -73,7 +73,7 @@ class Readings:
     def __init__(self, settings: Settings) -> None:
         """Nothing is opened yet."""
         self._settings = settings
-        self._pool = Pool(lambda: connect_postgres(settings, "web"), CONNECTIONS, ANSWER_S, MOST_WAITING)
+        self._pool = Pool(self._connect, CONNECTIONS, ANSWER_S, MOST_WAITING)
         self._redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), REDIS_ANSWER_S)
         self._as_of: dict[str, _AsOf] = {}
         self._kept: dict[tuple[str, Asked], _Kept] = {}
@@ -86,6 +86,15 @@ class Readings:
     def __exit__(self, *_: object) -> None:
         self._pool.__exit__()
         self._redis.close()
+
+    def _connect(self) -> Connection:
+        connection = connect_postgres(self._settings, "web")
+        try:
+            keep_plans(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def asked(self, name: str | None, first: str | None, last: str | None) -> Asked:
         """Read what somebody asked for; today is what it is now.
