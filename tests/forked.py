@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 TOP = Path(__file__).resolve().parents[1]
 
@@ -21,27 +21,43 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.libraries"])
 
 
-def run_forked(environment: Mapping[str, str], *arguments: str, seconds: float = 60.0) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `python -m worker ARGUMENTS` in this environment."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = _context.Process(
-            target=_become_worker,
-            args=(DupFd(output.fileno()), DupFd(errors.fileno()), dict(environment), arguments),
-        )
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise TimeoutError(f"python -m worker {' '.join(arguments)} has not ended within {seconds} s")
-        code = process.exitcode
-        process.close()
-        return code, _text(output), _text(errors)
+class Forked:
+    """A running `python -m worker …`; what it says is kept until its end."""
+
+    def __init__(self, environment: Mapping[str, str], *arguments: str) -> None:
+        self._arguments = arguments
+        self._files = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - `ended` closes them
+        output, errors = (DupFd(file.fileno()) for file in self._files)
+        self._process = _context.Process(target=_become_worker, args=(output, errors, dict(environment), arguments))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self._process.terminate()
+
+    def ended(self, seconds: float = 60.0) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error, once it has ended."""
+        self._process.join(seconds)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+        output, errors = map(_read_and_close, self._files)
+        assert code is not None, f"{self._arguments} has not ended within {seconds:.0f} s\n{output}\n{errors}"
+        return code, output, errors
 
 
-def _text(file: Any) -> str:
-    file.seek(0)
-    return str(file.read().decode())
+def _read_and_close(file: IO[bytes]) -> str:
+    with file:
+        file.seek(0)
+        return file.read().decode()
 
 
 def _become_worker(output: Any, errors: Any, environment: dict[str, str], arguments: tuple[str, ...]) -> None:

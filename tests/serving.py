@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPMessage
 from typing import NamedTuple
 
 from tests.rq_fixtures import wait_for
-from tests.support import ended, start_worker
+from tests.support import fork_worker
 from worker.embedded import free_port
 from worker.settings import Settings
 
@@ -29,8 +29,9 @@ class Answer(NamedTuple):
 class Web:
     """A running web process."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int | None = None) -> None:
         self.port = port
+        self.pid = pid
 
     def ask(self, path: str, method: str = "GET", accept: str = "*/*", headers: Mapping[str, str] = {}) -> Answer:
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
@@ -48,13 +49,14 @@ class Web:
 @contextmanager
 def serving(settings: Settings) -> Iterator[Web]:
     """Until the end, at which it must stop well."""
-    web = Web(free_port())
-    process = start_worker(settings, "web", "--host", "127.0.0.1", "--port", str(web.port))
+    port = free_port()
+    process = fork_worker(settings, "web", "--host", "127.0.0.1", "--port", str(port))
+    web = Web(port, process.pid)
     try:
         wait_for(web.is_there)
         yield web
     finally:
         process.terminate()
-        code, _, errors = ended(process, seconds=15)
+        code, _, errors = process.ended(seconds=15)
     assert code == 0, errors
     assert "Traceback" not in errors

@@ -385,7 +385,7 @@ def test_servers_that_are_away(own_servers: Servers, own_settings: Settings) -> 
         add_specialists(connection, ["anna", "boris"])
 
     with serving(own_settings) as web:
-        [process] = [each for each in psutil.Process().children() if str(web.port) in each.cmdline()]
+        process = psutil.Process(web.pid)
 
         def away(specialist: str = "anna") -> None:
             began = time.monotonic()

@@ -21,12 +21,11 @@ from tests.counting import add, daily, drain, event
 from tests.support import (
     SITE,
     add_specialists,
-    ended,
+    fork_worker,
     run_worker,
     running,
     settings_for,
     settings_with,
-    start_worker,
     wait_until,
 )
 from worker.embedded import Servers, embedded, free_port
@@ -133,7 +132,7 @@ def token(subject: str, audience: Audience = Audience.OPERATOR, minutes: float =
 def serving(settings: Settings) -> Iterator[Ops]:
     settings = settings_with(settings, ANALYTICS_SECRET=SECRET)
     ops = Ops(settings, port := free_port())
-    process = start_worker(settings, "web", "--host", "127.0.0.1", "--port", str(port))
+    process = fork_worker(settings, "web", "--host", "127.0.0.1", "--port", str(port))
 
     def answers() -> bool:
         with suppress(OSError):
@@ -145,7 +144,7 @@ def serving(settings: Settings) -> Iterator[Ops]:
         yield ops
     finally:
         process.terminate()
-        code, _, errors = ended(process, seconds=15)
+        code, _, errors = process.ended(seconds=15)
     assert code == 0, errors
     assert "Traceback" not in errors
 

@@ -5,7 +5,7 @@ import os
 import psycopg
 import pytest
 
-from tests.forked import run_forked
+from tests.forked import Forked
 from worker.embedded import Servers
 from worker.settings import Settings
 
@@ -20,7 +20,7 @@ def start(*arguments: str, **environment: str | None) -> tuple[int, list[str]]:
         if name not in ("DATABASE_URL", "REDIS_URL", "REDIS_PUBLIC_URL")
     }
     env |= {name: value for name, value in environment.items() if value is not None}
-    code, _, errors = run_forked(env, *arguments)
+    code, _, errors = Forked(env, *arguments).ended()
     return code, errors.splitlines()
 
 

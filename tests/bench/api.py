@@ -28,7 +28,7 @@ from tests.bench.load import Plan, Told
 from tests.bench.process import measured
 from tests.bench.reading import fill
 from tests.bench.traffic import Traffic, silent
-from tests.support import TOP, running, settings_for, wait_until
+from tests.support import TOP, ended, settings_for, start_worker, wait_until
 from worker.embedded import free_port
 from worker.settings import Settings
 
@@ -172,9 +172,9 @@ def api(ground: Ground, say: Say) -> Results:
             url, ground.servers.redis_url, ANALYTICS_SECRET=secrets.token_hex(32), ANALYTICS_LOG_LEVEL="WARNING"
         )
         port = free_port()
-        with running(settings, "web", "--host", "127.0.0.1", "--port", str(port)) as web:
+        with _started(settings, "web", "--host", "127.0.0.1", "--port", str(port)) as web:
             wait_until(lambda: _answers(port), "the web process answers")
-            with ground.backlog(traffic, events=1), running(settings, "run") as worker:
+            with ground.backlog(traffic, events=1), _started(settings, "run") as worker:
                 scene = Scene(ground, traffic, settings, port, {"web": web.pid, "worker": worker.pid})
                 wait_until(scene._caught_up, "the worker counts", 60)
                 scene.serve(2.0, requests=False)  # connections, partitions and caches are made
@@ -185,6 +185,19 @@ def api(ground: Ground, say: Say) -> Results:
             rates = _drain(ground, scene, traffic, say)
     assert both.told is not None
     return Results([*_figures(alone, both, both.told), _drained(rates)], [_periods(both.told), _shares(alone, both)])
+
+
+@contextmanager
+def _started(settings: Settings, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process as it is in production: `tests.support.running` has the libraries of all commands in its memory."""
+    process = start_worker(settings, *arguments)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        code, _, errors = ended(process)
+        if code != 0 or errors:
+            print(errors, f"exit code {code}", file=sys.stderr)
 
 
 def _drain(ground: Ground, scene: Scene, traffic: Traffic, say: Say) -> dict[bool, list[float]]:
