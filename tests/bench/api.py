@@ -214,7 +214,7 @@ def _started(settings: Settings, *arguments: str) -> Iterator["subprocess.Popen[
         process.terminate()
         code, _, errors = ended(process)
         if code != 0 or errors:
-            print(errors, f"exit code {code}", file=sys.stderr)
+            print(*errors.splitlines()[-5:], f"{arguments[0]}: exit code {code}", sep="\n", file=sys.stderr)
 
 
 def _drain(ground: Ground, scene: Scene, traffic: Traffic, say: Say) -> dict[bool, list[float]]:
