@@ -114,7 +114,8 @@ def verify(secret: str, token: str, audience: Audience, *, link: bool = False) -
             options={"require": ["sub", "aud", "exp"], "strict_aud": True},
         )
         expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
-    except (jwt.PyJWTError, OverflowError, ValueError):  # the last two: a date that no calendar has
+        (claims["sub"] + claims.get("jti", "")).encode()
+    except (jwt.PyJWTError, OverflowError, ValueError):  # the last two: no date of a calendar, half a character
         raise BadToken("the token does not hold") from None
     if expires <= datetime.now(UTC):  # PyJWT gives the end the leeway too
         raise BadToken("the token has expired")

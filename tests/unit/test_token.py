@@ -73,6 +73,7 @@ BAD = {
     "unsigned": made(key="", algorithm="none"),
     "another algorithm": made(algorithm="HS512", key=2 * SECRET),
     "another algorithm, right key": made(algorithm="HS384", key=SECRET + "0123456789abcdef"),
+    "a subject that is no text of Unicode": made(sub="\ud800"),
     "for a link": made(jti="once"),
     "for a link without a name": made(jti=""),
     "another's signature": ".".join((*made(sub="boris").split(".")[:2], made().split(".")[2])),
