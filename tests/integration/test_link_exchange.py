@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
@@ -33,10 +34,10 @@ def link(subject: str = "anna", audience: Audience = Audience.SPECIALIST, minute
 
 
 def exchange(
-    access: Access, query: str, audience: Audience = Audience.SPECIALIST, **headers: str
+    access: Access, query: str, audience: Audience = Audience.SPECIALIST, method: str = "GET", **headers: str
 ) -> Response | HTTPException | None:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": PATHS[audience], "query_string": query.encode()}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": PATHS[audience], "query_string": query.encode()}
     scope |= {"headers": raw, "client": ("127.0.0.1", 1), "scheme": "http", "server": ("testserver", 80)}
     try:
         return asyncio.run(access.exchange(Request(scope), audience))
@@ -78,6 +79,23 @@ def test_opened_again_by_the_same(access: Access) -> None:
     assert isinstance(exchange(access, f"token={token}", cookie=f"analytics_token={others}"), HTTPException)
 
 
+def test_opened_by_many_at_once(access: Access) -> None:
+    """Of those who open a link at the same moment one gets in."""
+    token = link()
+    with ThreadPoolExecutor(20) as opening:
+        answers = list(opening.map(lambda _: exchange(access, f"token={token}"), range(20)))
+    assert sum(isinstance(answer, Response) and "set-cookie" in answer.headers for answer in answers) == 1
+
+
+def test_a_look_at_where_a_link_leads(access: Access) -> None:
+    """HEAD, which robots send for a link that somebody wrote to somebody, does not use it up, nor let in."""
+    token = link()
+    looked = exchange(access, f"token={token}", method="HEAD")
+    assert isinstance(looked, Response) and looked.headers["location"] == PATHS[Audience.SPECIALIST]
+    assert "set-cookie" not in looked.headers
+    cookie_of(exchange(access, f"token={token}"))
+
+
 def test_a_link_is_forgotten_when_it_has_expired(access: Access, client: redis.Redis) -> None:
     """Redis remembers a used link for as long as it would hold, and no longer."""
     exchange(access, f"token={link(minutes=5)}")
@@ -86,8 +104,11 @@ def test_a_link_is_forgotten_when_it_has_expired(access: Access, client: redis.R
 
 
 def test_over_https(access: Access) -> None:
-    """Behind a proxy that a browser reached by https the cookie never goes another way."""
-    assert cookie_of(exchange(access, f"token={link()}", x_forwarded_proto="https"))["analytics_token"]["secure"]
+    """Behind a proxy that a browser reached by https the cookie never goes another way; the first of several knows."""
+    for said in ("https", "HTTPS", "https,http", "https, http"):
+        assert cookie_of(exchange(access, f"token={link()}", x_forwarded_proto=said))["analytics_token"]["secure"]
+    for said in ("http", "http, https", ""):
+        assert not cookie_of(exchange(access, f"token={link()}", x_forwarded_proto=said))["analytics_token"]["secure"]
 
 
 def test_what_is_no_link(access: Access) -> None:

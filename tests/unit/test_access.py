@@ -70,6 +70,7 @@ def test_cookies() -> None:
     assert status_of(access, request(cookie=f"x=1; analytics_token={good}; y=2")) == (200, "anna")
     assert status_of(access, request(cookie=f"analytics_token={old}; analytics_token={good}")) == (200, "anna")
     assert status_of(access, request(cookie=f"analytics_token={good}", authorization="Bearer x"))[0] == 401
+    assert status_of(access, request(cookie=f"analytics_token={good}", authorization="Basic eDp5")) == (200, "anna")
     assert status_of(access, request(cookie=f"analytics_ops={good}"))[0] == 401
     assert access.cookie(request(cookie=f"analytics_ops={ops}"), Audience.OPERATOR).subject == "op"
     with pytest.raises(HTTPException):
@@ -130,11 +131,18 @@ def test_too_many_bad_tokens_from_an_address() -> None:
         ("127.0.0.1", "198.51.100.1"),
         ("::ffff:100.64.0.3", "198.51.100.1"),
         ("8.8.8.8", "8.8.8.8"),
-        ("2606:4700::1111", "2606:4700::1111"),
-        ("::ffff:8.8.8.8", "::ffff:8.8.8.8"),
-        ("a socket", "a socket"),
+        ("2606:4700::1111", "2606:4700::/64"),
+        ("2606:4700::2:3:4:5", "2606:4700::/64"),
+        ("2606:4700:0:1::1111", "2606:4700:0:1::/64"),
+        ("::ffff:8.8.8.8", "8.8.8.8"),
     ],
 )
 def test_whose_address(peer: str, address: str) -> None:
     """A proxy on the private network is believed who asks it; anybody else is taken at their own address."""
     assert client_address(request(peer, x_real_ip="198.51.100.1")) == address
+
+
+@pytest.mark.parametrize("header", ["", "x" * 30_000, "198.51.100.1, 198.51.100.2", "198.51.100.1:80"])
+def test_an_address_that_is_none(header: str) -> None:
+    """What is no address is nobody's, and not remembered."""
+    assert client_address(request("100.64.0.3", x_real_ip=header)) == "100.64.0.3"

@@ -20,11 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from worker.errors import Stop
+from worker.errors import AnalyticsError, Stop
 from worker.link import Link
+from worker.log import get_logger
 from worker.settings import Settings
 from worker.stream import connect_redis, redis_errors
 from worker.token import Audience, BadToken, Claims, sign, signing_key, verify
+from worker.web.headers import is_https
 
 COOKIE_LIFETIME = timedelta(hours=12)
 
@@ -33,6 +35,8 @@ REDIS_ANSWER_S = 2.0
 
 LONGEST_S = 10**9
 """Redis takes no time of life without end; a link of thirty years is remembered for as long."""
+
+log = get_logger(__name__)
 
 
 class Cookie(NamedTuple):
@@ -96,14 +100,19 @@ class Access:
         return self._first(request, audience, _cookies(request, COOKIES[audience].name))
 
     def specialist(self, request: Request) -> Claims:
-        """The specialist: by the header if there is one, else by the cookie, which is what a page's script has."""
-        return self.bearer(request) if "authorization" in request.headers else self.cookie(request, Audience.SPECIALIST)
+        """The specialist: by the header if there is one, else by the cookie, which is what a page's script has.
+
+        A header of another scheme is somebody else's: a browser sends that of a site behind a password with everything.
+        """
+        has_bearer = next(_bearers(request), None) is not None
+        return self.bearer(request) if has_bearer else self.cookie(request, Audience.SPECIALIST)
 
     async def exchange(self, request: Request, audience: Audience) -> Response | None:
         """Turn the token of a link (`?token=`) into a cookie, once, and go on to the address without it.
 
         Returns:
-            None if the address has no token. Whoever opens a link again whose cookie they still have goes on, too.
+            None if the address has no token. Whoever opens a link again whose cookie they still have goes on, too. HEAD
+            is told where it leads, and has not opened it.
 
         Raises:
             Retry, Stop: Redis cannot be asked whether it was used before.
@@ -119,6 +128,8 @@ class Access:
         assert claims.link is not None
         rest = urlencode([pair for pair in request.query_params.multi_items() if pair[0] != "token"])
         answer = RedirectResponse(request.url.path + (f"?{rest}" if rest else ""), HTTPStatus.SEE_OTHER)
+        if request.method == "HEAD":
+            return answer
         if not await run_in_threadpool(self._use, claims.link, claims.expires):
             if self.cookie(request, audience).subject != claims.subject:
                 raise self._refusal(request)
@@ -129,7 +140,7 @@ class Access:
             sign(key, claims.subject, audience=audience, lifetime=COOKIE_LIFETIME),
             max_age=round(COOKIE_LIFETIME.total_seconds()),
             path=cookie.path,
-            secure=_is_https(request),
+            secure=is_https(request.scope),
             httponly=True,
             samesite=cookie.same_site,
         )
@@ -138,8 +149,13 @@ class Access:
     def _use(self, link: str, expires: datetime) -> bool:
         """Note that a link is used, until it would expire by itself; whether it was not yet."""
         seconds = min(math.ceil((expires - datetime.now(UTC)).total_seconds()) + 1, LONGEST_S)
-        with redis_errors(self._settings):
-            return bool(self._redis.ask(lambda client: client.set(f"analytics:link:{link}", 1, nx=True, ex=seconds)))
+        key = f"analytics:link:{link}"
+        try:
+            with redis_errors(self._settings):
+                return bool(self._redis.ask(lambda client: client.set(key, 1, nx=True, ex=seconds)))
+        except AnalyticsError as error:
+            log.warning("a link cannot be opened", why=str(error))
+            raise
 
     def _first(self, request: Request, audience: Audience, tokens: Iterator[str]) -> Claims:
         """What the first token says that holds."""
@@ -168,18 +184,25 @@ class Access:
 
 
 def client_address(request: Request) -> str:
-    """Who asks, as far as can be known.
+    """Who asks, as far as can be known: an address of IPv4, or the /64 of IPv6 that one subscriber has.
 
     Railway's proxy connects from a private address and says in `X-Real-IP` who asked it. A header from a public address
     is anybody's word, and not read.
     """
-    peer = request.client.host if request.client else ""
+    peer = _address(request.client.host if request.client else "")
+    if peer is None or not peer.is_global:
+        peer = _address(request.headers.get("x-real-ip", "")) or peer
+    if isinstance(peer, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((peer, 64), strict=False))
+    return str(peer)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(peer)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return peer
-    known = getattr(address, "ipv4_mapped", None) or address  # somebody over IPv4 where we listen for both
-    return peer if known.is_global else request.headers.get("x-real-ip", peer)
+        return None
+    return getattr(address, "ipv4_mapped", None) or address  # somebody over IPv4 where we listen for both
 
 
 def _bearers(request: Request) -> Iterator[str]:
@@ -196,11 +219,6 @@ def _cookies(request: Request, name: str) -> Iterator[str]:
             its_name, _, value = pair.strip().partition("=")
             if its_name == name:
                 yield value
-
-
-def _is_https(request: Request) -> bool:
-    """Whether the browser's connection is encrypted, also where a proxy has decrypted it."""
-    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
 
 
 def _too_many(wait_s: float) -> HTTPException:

@@ -37,13 +37,15 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
-                message["headers"] += [header for header in HEADERS.items() if header[0] not in present]
-                if _is_https(scope):
-                    message["headers"].append(STRICT_TRANSPORT)
+                strict = [STRICT_TRANSPORT] if is_https(scope) else []
+                missing = [header for header in HEADERS.items() if header[0] not in present]
+                message["headers"] = [*message["headers"], *missing, *strict]  # the list may be that of a shared answer
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
-def _is_https(scope: Scope) -> bool:
-    return scope["scheme"] == "https" or (b"x-forwarded-proto", b"https") in scope["headers"]
+def is_https(scope: Scope) -> bool:
+    """Whether the browser's connection is encrypted, also where proxies have decrypted it: the first says so first."""
+    said = (value for name, value in scope["headers"] if name == b"x-forwarded-proto")
+    return scope["scheme"] == "https" or next(said, b"").split(b",")[0].strip().lower() == b"https"
