@@ -27,7 +27,8 @@ from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 from worker.token import PAGES, Audience, sign, verify
-from worker.web.protocol import HEAD_S, MOST_HEAD_BYTES
+from worker.web.headers import HEADERS
+from worker.web.protocol import MOST_CONNECTIONS, MOST_REQUEST_BYTES, REQUEST_S
 from worker.web.readings import FRESH_S
 
 SECRET = "a secret of the tests, and of nobody else"
@@ -230,15 +231,18 @@ def test_manners(web: Web) -> None:
             assert answer.headers["Allow"] in ("GET, HEAD", "HEAD, GET")
     for path in ("/api", "/api/", "/api/x", "/api/specialists/a/b/analytics", "/api/specialists//analytics"):
         assert problem(web.ask(path))["status"] == 404
-    for answer in (head, web.ask("/api"), web.ask("/x"), web.ask(ANNA), web.ask(OPENAPI)):
+    for answer in (head, web.ask("/api"), web.ask("/x"), web.ask(ANNA), web.ask(OPENAPI), web.ask(ANNA, "BREW")):
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Strict-Transport-Security"] is None
         assert answer.headers["Server"] is None
-    behind_a_proxy = web.ask(ANNA, headers=bearer() | {"X-Forwarded-Proto": "https"})
-    assert behind_a_proxy.headers["Strict-Transport-Security"] == "max-age=31536000"
+    for proto in ("https", "https,http"):
+        behind_a_proxy = web.ask(ANNA, headers=bearer() | {"X-Forwarded-Proto": proto})
+        assert behind_a_proxy.headers["Strict-Transport-Security"] == "max-age=31536000"
+    from_a_proxy = web.ask(ANNA, headers=bearer() | {"X-Forwarded-Proto": "http, https"})
+    assert from_a_proxy.headers["Strict-Transport-Security"] is None
 
 
 def test_too_many(web: Web) -> None:
@@ -260,7 +264,7 @@ def test_without_a_secret(settings: Settings) -> None:
 
 @contextmanager
 def talking(web: Web) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", web.port), timeout=HEAD_S + 20) as connection:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=REQUEST_S + 20) as connection:
         yield connection
 
 
@@ -278,22 +282,22 @@ def test_a_head_that_is_too_large(web: Web) -> None:
     goes on and on is cut off before its time is over.
     """
     begin = f"GET {ANNA} HTTP/1.1\r\nHost: x\r\n".encode()
-    for filler in (b"X-Y: " + MOST_HEAD_BYTES * b"x", MOST_HEAD_BYTES // 8 * b"X-Y: x\r\n"):
+    for filler in (b"X-Y: " + MOST_REQUEST_BYTES * b"x", MOST_REQUEST_BYTES // 8 * b"X-Y: x\r\n"):
         with talking(web) as connection:
             connection.sendall(begin + filler)
             assert answer_to(connection).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     with talking(web) as connection:
-        connection.settimeout(HEAD_S / 2)
+        connection.settimeout(REQUEST_S / 2)
         with suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(begin + 1_000 * MOST_HEAD_BYTES * b"x")
+            connection.sendall(begin + 1_000 * MOST_REQUEST_BYTES * b"x")
         answer_to(connection)
-    assert ask(web, headers={"X-Y": "x" * (MOST_HEAD_BYTES - 2_000)}).code == 200
+    assert ask(web, headers={"X-Y": "x" * (MOST_REQUEST_BYTES - 2_000)}).code == 200
 
 
 def test_a_head_in_pieces(web: Web) -> None:
     """The limit is that of one head: many requests on a connection are not added up, nor is what follows a head."""
     token = bearer()["Authorization"]
-    filler = "x" * (MOST_HEAD_BYTES // 2)
+    filler = "x" * (MOST_REQUEST_BYTES // 2)
     with talking(web) as connection:
         for _ in range(5):
             connection.sendall(
@@ -308,18 +312,57 @@ def test_a_head_in_pieces(web: Web) -> None:
                 left -= len(connection.recv(left))
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n", b"x"),
+    "a trailer": (CHUNKED + b"0\r\nX: ", b"x"),
+    "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n"),
+    "chunks": (CHUNKED, b"1\r\nx\r\n"),
+    "a chunk's extension": (CHUNKED + b"1;", b"x"),
+}
+
+
+@pytest.mark.parametrize(("begin", "more"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_a_request_without_end(web: Web, begin: bytes, more: bytes) -> None:
+    """What goes on after the head is answered is not kept: the connection ends, and has one answer at most."""
+    with talking(web) as connection:
+        connection.settimeout(REQUEST_S / 2)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(begin + 100 * MOST_REQUEST_BYTES * more)
+        said = answer_to(connection)
+    assert said == b"" or re.findall(rb"HTTP/1.1 (\d+)", said) == [b"404"]
+
+
 def test_slow_clients(web: Web) -> None:
-    """Whoever sends a head for ever is cut off, one byte a second or none at all; meanwhile others are answered."""
+    """Whoever sends a request for ever is cut off, one byte a second or none at all; meanwhile others are answered."""
     began = time.monotonic()
-    with talking(web) as silent, talking(web) as slow:
+    with talking(web) as silent, talking(web) as slow, talking(web) as slow_body:
         slow.sendall(b"GET / HTTP/1.1\r\nX: ")
-        while time.monotonic() < began + HEAD_S - 2:
+        slow_body.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        while time.monotonic() < began + REQUEST_S - 2:
             slow.sendall(b"x")
+            slow_body.sendall(b"x")
             assert ask(web).code == 200
             time.sleep(0.5)
         for connection in (silent, slow):
             assert answer_to(connection) == b""
-    assert time.monotonic() < began + HEAD_S + 10
+        assert answer_to(slow_body).startswith(b"HTTP/1.1 404 ")
+    assert time.monotonic() < began + REQUEST_S + 10
+
+
+def test_too_many_connections(web: Web) -> None:
+    """One connection too many is told to come again and ended; those that were there before are answered."""
+    head = f"GET {OPENAPI} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with ExitStack() as ends:
+        first, *_ = [ends.enter_context(talking(web)) for _ in range(MOST_CONNECTIONS)]
+        with talking(web) as beyond:
+            beyond.sendall(head)
+            said = answer_to(beyond).lower()
+        assert said.startswith(b"http/1.1 503 ") and b"\r\nretry-after: 5\r\n" in said
+        assert all(b"%b: %b\r\n" % (name, value.lower()) in said for name, value in HEADERS.items())
+        first.sendall(head)
+        assert first.recv(20).startswith(b"HTTP/1.1 200 ")
+    wait_for(lambda: ask(web).code == 200)
 
 
 def test_nonsense_and_clients_that_leave(web: Web) -> None:

@@ -23,9 +23,6 @@ KEEP_ALIVE_S = 75
 """Seconds that a connection is kept for the next request: longer than a proxy keeps it, or the proxy sends a request
 into a connection that is just being closed."""
 
-MOST_CONNECTIONS = 1_000
-"""Beyond them the answer is 503: each takes memory, and a proxy needs far fewer."""
-
 SWITCH_S = 0.0005
 """Seconds that a thread which makes a reading may keep the event loop waiting for Python. At the default, ten times as
 much, those that merge sketches of many visitors held up every other answer by tens of milliseconds."""
@@ -64,7 +61,6 @@ def run_web(settings: Settings, host: str, port: int) -> int:
             create_app(settings, observer, access, readings, ops_observer),
             access_log=False,
             http=LimitedProtocol,
-            limit_concurrency=MOST_CONNECTIONS,
             log_config=None,
             log_level="warning",
             lifespan="off",
