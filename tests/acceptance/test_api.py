@@ -245,6 +245,14 @@ def test_manners(web: Web) -> None:
     assert from_a_proxy.headers["Strict-Transport-Security"] is None
 
 
+def test_an_address_has_one_spelling(web: Web) -> None:
+    """No answer leads to the host that a request names, nor a token in the address of one to anywhere."""
+    for path in (ANNA, OPENAPI, "/metrics", "/healthz", *PAGES.values()):
+        for asked in (f"{path}/", f"{path}/?token=secret", f"/{path}", f"//evil.example{path}/"):
+            answer = web.ask(asked, headers=bearer() | {"Host": "evil.example"})
+            assert (answer.code, answer.headers["Location"]) == (404, None), asked
+
+
 def test_too_many(web: Web) -> None:
     """Who guesses on and on is told to wait, and a good token from the same address is not held up by it."""
     guesses = [web.ask(ANNA, headers={"Authorization": f"Bearer {n}"}) for n in range(100)]

@@ -29,4 +29,7 @@ def create_app(
         *asset_routes(),
         *page_routes(settings, access, readings),
     ]
-    return SecurityHeaders(Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS)))
+    app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
+    # Else `/ops/?token=…` leads, with the token and without TLS, to what `Host` says: behind a proxy, to our own name.
+    app.router.redirect_slashes = False
+    return SecurityHeaders(app)
