@@ -163,7 +163,7 @@ def web(
     port: Annotated[int, typer.Option(envvar="PORT", min=0, max=65535, help="Port to listen on.")] = 8000,
     lifeline: Lifeline = None,
 ) -> None:
-    """Answer over HTTP: the API, the operator's page /ops, /metrics and /healthz."""
+    """Answer over HTTP: the API, the pages of specialists and of the operator, /metrics and /healthz."""
     from worker.supervisor import watch_lifeline
     from worker.web.server import run_web
 

@@ -3,7 +3,8 @@
 import pytest
 from starlette.requests import Request
 
-from worker.web.preferences import Theme, accepted_language, here, preferences, switched
+from worker.web.address import here
+from worker.web.preferences import Theme, accepted_language, preferences, switched
 from worker.web.words import Language
 
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Self
-from urllib.parse import urlencode
 
 import redis
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +25,7 @@ from worker.log import get_logger
 from worker.settings import Settings
 from worker.stream import connect_redis, redis_errors
 from worker.token import Audience, BadToken, Claims, sign, signing_key, verify
+from worker.web.address import here
 from worker.web.headers import is_https
 
 COOKIE_LIFETIME = timedelta(hours=12)
@@ -126,8 +126,7 @@ class Access:
         except BadToken:
             raise self._refusal(request) from None
         assert claims.link is not None
-        rest = urlencode([pair for pair in request.query_params.multi_items() if pair[0] != "token"])
-        answer = RedirectResponse(request.url.path + (f"?{rest}" if rest else ""), HTTPStatus.SEE_OTHER)
+        answer = RedirectResponse(here(request), HTTPStatus.SEE_OTHER)
         if request.method == "HEAD":
             return answer
         if not await run_in_threadpool(self._use, claims.link, claims.expires):

@@ -15,7 +15,7 @@ from worker.web.words import Words
 METRICS = tuple(Metrics.model_fields)
 """The six numbers, in their order."""
 
-COUNTED_TYPES = frozenset({"phone", "email", "telegram", "whatsapp", "website"})
+KNOWN_TYPES = frozenset({"phone", "email", "telegram", "whatsapp", "website"})
 """Contact types whose name we know; another is shown as it was sent."""
 
 LONGEST_TYPE = 40
@@ -368,7 +368,7 @@ def _funnel(funnel: Funnel, words: Words) -> Iterator[Stage]:
 def _type(kind: ContactType, words: Words) -> tuple[str | None, str, int, int]:
     if kind.type is None:
         return None, words("contact_type_other"), kind.views, kind.share
-    if kind.type in COUNTED_TYPES:
+    if kind.type in KNOWN_TYPES:
         return kind.type, words(kind.type), kind.views, kind.share
     return None, harmless(kind.type), kind.views, kind.share
 

@@ -3,14 +3,13 @@
 A switch is a link with `?lang=` or `?theme=`: it sets the cookie and leads back to the same page, without JavaScript.
 """
 
-from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from worker.web.address import here
 from worker.web.words import Language
 
 COOKIES = {"lang": "analytics_lang", "theme": "analytics_theme"}
@@ -89,20 +88,6 @@ def switched(request: Request) -> Response | None:
                 samesite="lax",
             )
     return answer
-
-
-def here(request: Request, **changes: str | None) -> str:
-    """The address of the same page, without host, with other parameters; None takes one out.
-
-    What grants access never stays in an address.
-    """
-    kept = _without({*changes, "token"}, request.query_params.multi_items())
-    query = urlencode([*kept, *((name, value) for name, value in changes.items() if value is not None)])
-    return f"{request.url.path}?{query}" if query else request.url.path
-
-
-def _without(names: set[str], parameters: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    return ((name, value) for name, value in parameters if name not in names)
 
 
 def _one_of(kinds: type[Choice], text: str | None) -> Choice | None:

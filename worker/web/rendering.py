@@ -7,8 +7,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from worker.web.address import here
 from worker.web.assets import assets
-from worker.web.preferences import Theme, here, preferences
+from worker.web.preferences import Theme, preferences
 from worker.web.words import Language, Words
 
 WORDS = {language: Words(language) for language in Language}
