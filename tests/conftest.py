@@ -153,6 +153,13 @@ def settings(database: str, worker_password: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture
+def own_servers() -> Iterator[Servers]:
+    """Servers of the test's own, that it may kill: what Redis has acknowledged it has kept."""
+    with embedded(redis_conf={"appendfsync": "always"}) as running:
+        yield running
+
+
+@pytest.fixture
 def connection(database: str) -> Iterator[Connection]:
     """A connection to the test's database, in autocommit mode, as its owner."""
     with psycopg.connect(database, autocommit=True) as connected:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,11 +18,11 @@ import redis
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.counting import add, drain, event
+from tests.counting import TODAY, add, drain, event
 from tests.rq_fixtures import wait_for
 from tests.serving import Answer, Web, serving
 from tests.support import SITE, add_specialists, run_worker, settings_for, settings_with
-from worker.embedded import Servers, embedded
+from worker.embedded import Servers
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -34,7 +34,6 @@ from worker.web.readings import FRESH_S
 SECRET = "a secret of the tests, and of nobody else"
 ANNA = "/api/specialists/anna/analytics"
 OPENAPI = "/api/openapi.json"
-TODAY = datetime.now(UTC).date()
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ BAD_PERIODS: dict[str, tuple[dict[str, str] | str, str]] = {
     "no date": ({"from": "2026-02-30"}, "is no date"),
     "another way of dates": ({"from": "01.02.2026"}, "write it as 2026-11-10"),
     "before there was time": ({"from": "1969-12-31"}, "is before 1970-01-01"),
-    "tomorrow": ({"from": str(date.today() + timedelta(days=9))}, "has not come yet"),
+    "a day to come": ({"from": str(TODAY + timedelta(days=9))}, "has not come yet"),
     "mistyped": ({"perod": "week"}, "'perod' is no parameter: there are period, from, to"),
     "twice": ("period=week&period=year", "twice"),
     "a token where none belongs": ({"token": "x"}, "is no parameter"),
@@ -389,12 +388,6 @@ def test_nonsense_and_clients_that_leave(web: Web) -> None:
             head = f"GET {ANNA}?period=all HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer()['Authorization']}\r\n\r\n"
             connection.sendall(head.encode()[: -2 if _ % 2 else None])
     assert ask(web, specialist="boris").code == 200
-
-
-@pytest.fixture
-def own_servers() -> Iterator[Servers]:
-    with embedded(redis_conf={"appendfsync": "always"}) as servers:
-        yield servers
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from html.parser import HTMLParser
-from http.client import HTTPConnection
+from http.client import HTTPMessage
 from http.cookies import SimpleCookie
 from typing import Any, NamedTuple
 
@@ -18,17 +18,18 @@ import pytest
 import redis
 
 from tests.counting import add, daily, drain, event
+from tests.serving import Web
+from tests.serving import serving as web_process
 from tests.support import (
     SITE,
     add_specialists,
-    fork_worker,
     run_worker,
     running,
     settings_for,
     settings_with,
     wait_until,
 )
-from worker.embedded import Servers, embedded, free_port
+from worker.embedded import Servers
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -43,7 +44,7 @@ class Page(NamedTuple):
     """An answer, and what a reader finds in it."""
 
     code: int
-    headers: dict[str, str]
+    headers: HTTPMessage
     body: str
     texts: dict[str, str]
     """The text of every element that has an id."""
@@ -94,22 +95,18 @@ class _Reader(HTMLParser):
 class Ops:
     """Somebody at the operator's page."""
 
-    def __init__(self, settings: Settings, port: int) -> None:
-        self.settings = settings
-        self.host = f"127.0.0.1:{port}"
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self.host = f"127.0.0.1:{web.port}"
         self.token = token("anna")
 
     def ask(self, path: str = "/ops", method: str = "GET", **headers: str) -> Page:
-        connection = HTTPConnection(self.host, timeout=20)
         cookie = {"Cookie": f"analytics_ops={self.token}"} if self.token else {}
-        connection.request(method, path, headers=cookie | {name.replace("_", "-"): headers[name] for name in headers})
-        answer = connection.getresponse()
-        body = answer.read().decode()
-        connection.close()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self._web.ask(path, method, headers=cookie | named)
         reader = _Reader()
-        reader.feed(body)
-        found = {name.lower(): value for name, value in answer.getheaders()}
-        return Page(answer.status, found, body, reader.texts, reader.tables)
+        reader.feed(answer.body)
+        return Page(answer.code, answer.headers, answer.body, reader.texts, reader.tables)
 
     def wait(self, holds: Callable[[Page], object], what: str, path: str = "/ops") -> Page:
         """The first page of which it holds; who asks more often than this is refused."""
@@ -130,23 +127,8 @@ def token(subject: str, audience: Audience = Audience.OPERATOR, minutes: float =
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Ops]:
-    settings = settings_with(settings, ANALYTICS_SECRET=SECRET)
-    ops = Ops(settings, port := free_port())
-    process = fork_worker(settings, "web", "--host", "127.0.0.1", "--port", str(port))
-
-    def answers() -> bool:
-        with suppress(OSError):
-            return ops.ask("/metrics").code == 200
-        return False
-
-    try:
-        wait_until(answers, "the web process answers")
-        yield ops
-    finally:
-        process.terminate()
-        code, _, errors = process.ended(seconds=15)
-    assert code == 0, errors
-    assert "Traceback" not in errors
+    with web_process(settings_with(settings, ANALYTICS_SECRET=SECRET)) as web:
+        yield Ops(web)
 
 
 @pytest.fixture
@@ -381,12 +363,6 @@ def test_it_is_closed_to_the_outside(ops: Ops) -> None:
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["referrer-policy"] == "same-origin"  # else a browser sends forms with `Origin: null`
     assert not re.search(r"<script>|<style| style=| on\w+=|https?://", page.body)
-
-
-@pytest.fixture
-def own_servers() -> Iterator[Servers]:
-    with embedded(redis_conf={"appendfsync": "always"}) as servers:
-        yield servers
 
 
 @pytest.fixture

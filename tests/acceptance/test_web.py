@@ -17,7 +17,7 @@ from tests.counting import add, drain, event
 from tests.rq_fixtures import alive, descendants, wait_for
 from tests.serving import Web, serving
 from tests.support import SITE, add_specialists, ended, run_worker, settings_for, settings_with, start_worker
-from worker.embedded import Servers, embedded, free_port
+from worker.embedded import Servers, free_port
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
@@ -143,12 +143,6 @@ def test_manners(web: Web) -> None:
         assert web.ask(path, "POST").code == 405
     for path in ("/", "/metrics/../../etc/passwd", "/healthz?x=%00", "/" + 5000 * "x"):
         assert web.ask(path).code == (200 if path.startswith("/healthz") else 404)
-
-
-@pytest.fixture
-def own_servers() -> Iterator[Servers]:
-    with embedded(redis_conf={"appendfsync": "always"}) as servers:
-        yield servers
 
 
 @pytest.fixture

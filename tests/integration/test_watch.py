@@ -12,7 +12,7 @@ from tests.support import SITE, add_specialists, settings_for, settings_with
 from worker.alerting import watch, webhook
 from worker.alerting.store import claim_message
 from worker.alerting.watch import Watch
-from worker.embedded import Servers, embedded
+from worker.embedded import Servers
 from worker.inspection import observe
 from worker.inspection.observe import Observer
 from worker.inspection.status import read_open_alerts
@@ -237,12 +237,6 @@ def test_lost_entries_are_told(stream: Stream, receiver: Receiver) -> None:
     [message] = [message for message in receiver.taken if message["alert"] == "lost_entries"]
     assert message["value"] == 3
     assert "trimmed_unread" in message["text"]
-
-
-@pytest.fixture
-def own_servers() -> Iterator[Servers]:
-    with embedded() as servers:
-        yield servers
 
 
 @pytest.fixture
