@@ -14,7 +14,7 @@ from worker.inspection.status import DeadLetters, read_dead_letters
 from worker.settings import Settings
 from worker.web import ops_looks
 from worker.web.ops_looks import Looks
-from worker.web.ops_view import Look
+from worker.web.ops_verdict import Look
 
 SETTINGS = Settings.model_validate({"DATABASE_URL": "postgresql://there", "REDIS_URL": "redis://there"})
 

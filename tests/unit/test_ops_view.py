@@ -27,7 +27,8 @@ from worker.operations.runs import Run
 from worker.scheduler import SCHEDULE
 from worker.upkeep.scheduled import Ran
 from worker.web.ops import is_from_here
-from worker.web.ops_view import Look, OpsView, run_in_words, view
+from worker.web.ops_verdict import Look
+from worker.web.ops_view import OpsView, run_in_words, view
 from worker.web.rendering import render
 from worker.web.words import Language
 

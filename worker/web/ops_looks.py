@@ -30,7 +30,7 @@ from worker.operations.runs import Run, list_runs
 from worker.settings import Settings
 from worker.store import Connection
 from worker.stream import redis_errors
-from worker.web.ops_view import Look
+from worker.web.ops_verdict import Look
 
 GOOD_FOR_S = 1.0
 """Seconds for which a look is shown to everybody who asks."""
