@@ -15,7 +15,6 @@ from worker.alerting.alerts import (
     Patience,
     Readings,
     Tally,
-    duration,
     judge,
     payload,
 )
@@ -224,9 +223,3 @@ def test_a_start_told_late_is_still_a_start() -> None:
     """If the alert is over before its start could be told, the first message is about the start."""
     message = payload(Message(7, "lag", True, NOON, NOON + timedelta(minutes=1), "it is late", 99.0, 60.0))
     assert (message["event"], message["ended_at"]) == ("start", None)
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7500, "2 h 5 min")])
-def test_durations(seconds: float, words: str) -> None:
-    """A span of time is told in the two units that matter."""
-    assert duration(seconds) == words

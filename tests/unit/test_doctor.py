@@ -9,7 +9,7 @@ import pytest
 from tests.support import settings_for
 from worker.continuity import EntryId, Position, StreamFacts
 from worker.doctor import clock_checks, event_checks, job_checks, postgres_checks, redis_checks, stream_checks
-from worker.doctor.check import Level, duration, size
+from worker.doctor.check import Level
 from worker.doctor.clock_checks import Offset
 from worker.doctor.event_checks import Sample
 from worker.doctor.job_checks import JobFacts
@@ -427,21 +427,3 @@ def test_jobs() -> None:
     assert found.level is WARNING
     assert found.found == "without a worker: a; without a body: b, c, d and 2 more"
     assert job_checks.failed_jobs(JOBS._replace(failed=["partitions-1"])).level is WARNING
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (2.5e9, "2.5 GB"), (7e15, "7000.0 TB")],
-)
-def test_size(count: float, text: str) -> None:
-    """Bytes are rounded for people."""
-    assert size(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0.0 s"), (2.14, "2.1 s"), (60, "60 s"), (600, "10 min"), (86_400, "24 h"), (10 * 86_400, "10 days")],
-)
-def test_duration(seconds: float, text: str) -> None:
-    """Times are rounded for people."""
-    assert duration(seconds) == text

@@ -14,6 +14,7 @@ from worker.errors import AnalyticsError
 from worker.inspection.observe import POSTGRESQL, REDIS, Finding, Observation
 from worker.inspection.status import Books, Closing, Outcomes, ShardStatus
 from worker.settings import Settings
+from worker.units import duration
 from worker.upkeep.scheduled import Ran
 
 PENDING_S = 15.0
@@ -239,11 +240,3 @@ def payload(message: Message) -> dict[str, Any]:
         "ended_at": ended_at,
         "id": message.id,
     }
-
-
-def duration(seconds: float) -> str:
-    """A span of time as people say it: `45 s`, `12 min`, `3 h 5 min`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

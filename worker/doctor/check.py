@@ -3,8 +3,6 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-KILO = 1000
-
 
 class Level(StrEnum):
     """How bad it is."""
@@ -39,20 +37,3 @@ def warning(name: str, found: str, advice: str) -> Check:
 def error(name: str, found: str, advice: str) -> Check:
     """A person must act."""
     return Check(name, Level.ERROR, found, advice)
-
-
-def size(count: float) -> str:
-    """A number of bytes as a person says it: `1.2 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < KILO:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= KILO
-    return f"{count:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it: `3.2 s`, `5 min`, `31 h`, `12 days`."""
-    for unit, length, until in (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, 48 * 3600)):
-        if seconds < until:
-            return f"{seconds:.1f} s" if unit == "s" and seconds < 10 else f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 86_400:,.0f} days"

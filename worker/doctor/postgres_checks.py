@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from psycopg.rows import class_row, scalar_row
 
-from worker.doctor.check import Check, duration, error, ok, size, warning
+from worker.doctor.check import Check, error, ok, warning
 from worker.queries import query
 from worker.settings import Settings, without_credentials
 from worker.store import Connection, postgres_errors
+from worker.units import duration, size
 from worker.verify import MIGRATIONS, verify
 
 OLDEST_POSTGRES, OLDEST_TESTED = 14, 15

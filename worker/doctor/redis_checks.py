@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import redis
 
-from worker.doctor.check import Check, duration, error, ok, size, warning
+from worker.doctor.check import Check, error, ok, warning
 from worker.settings import Settings, without_credentials
 from worker.stream import redis_errors
+from worker.units import duration, size
 
 OLDEST_REDIS = 7
 FULL, NEARLY_FULL = 0.95, 0.8

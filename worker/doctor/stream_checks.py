@@ -8,13 +8,14 @@ import redis
 from psycopg.rows import dict_row
 
 from worker.continuity import Lost, Position, Verdict, judge
-from worker.doctor.check import Check, duration, error, ok, warning
+from worker.doctor.check import Check, error, ok, warning
 from worker.doctor.redis_checks import StreamSize
 from worker.operations.request_store import RequestStand
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, load_position, postgres_errors
 from worker.stream import Backlog, existing_streams, read_backlog, redis_errors
+from worker.units import duration
 
 FUTURE_S = 3600
 BEHIND_S = 60.0

@@ -21,6 +21,7 @@ from worker.operations.run_intake import OF_A_FILE
 from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
+from worker.units import utc
 
 NUMBERS = {
     "profile_views": "profile views",
@@ -188,8 +189,8 @@ def _circumstances(found: Explanation) -> Iterator[tuple[str, str]]:
     left = f", and {found.letters_left:,} older ones of the specialist were not looked at" if found.letters_left else ""
     yield "dead letters", (dead or "none") + left
     if found.row:
-        yield "row made", f"{_utc(found.row.created_at)} UTC"
-        yield "last written", f"{_utc(found.row.updated_at)} UTC, {_writer(found)}"
+        yield "row made", f"{utc(found.row.created_at)} UTC"
+        yield "last written", f"{utc(found.row.updated_at)} UTC, {_writer(found)}"
     if found.newest:
         newest = found.newest
         yield "newest event", f"{newest.event_id}, from {_entry(newest.entry_id, newest.shard)}"
@@ -204,7 +205,7 @@ def _repeats(found: Explanation) -> str:
         return f"not known: {repeats}"
     if repeats.oldest is None:
         return "not known: the stream holds nothing of that time any more"
-    since = _utc(datetime.fromtimestamp(repeats.oldest.ms / 1000, UTC))
+    since = utc(datetime.fromtimestamp(repeats.oldest.ms / 1000, UTC))
     more = "" if repeats.is_all else ", and there are more that were not looked at"
     return f"{repeats.found:,} among the {repeats.looked_at:,} entries that the stream holds since {since} UTC{more}"
 
@@ -280,12 +281,12 @@ def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
         how = f"excluded ({event.excluded}), kept without being counted" if event.excluded else "counted"
         contact = f", {_harmless(event.contact_type)}" if event.contact_type else ""
         yield "ledger", f"{how}: {where}, from {_entry(event.entry_id, event.shard)}"
-        yield "", f"{event.type}{contact}, {event.source}, occurred {_utc(event.occurred_at)} UTC"
+        yield "", f"{event.type}{contact}, {event.source}, occurred {utc(event.occurred_at)} UTC"
     for letter, actions in found.letters:
         yield "dead letter", f"{letter.id}, {letter.state}: {letter.reason}, entry {letter.entry_id} of {letter.stream}"
         for action in actions:
             again = f", as entry {action.entry_id} of {action.stream}" if action.entry_id else ""
-            yield "", f"{action.action} {_utc(action.happened_at)} UTC by {action.operator}{again}"
+            yield "", f"{action.action} {utc(action.happened_at)} UTC by {action.operator}{again}"
     if found.letters and (left := found.letters[0][0].left - len(found.letters)):
         yield "", f"and {left:,} older dead letters of this event"
     for entry in found.entries:
@@ -354,7 +355,3 @@ def _print(*parts: Table | str) -> None:
     console = make_console(markup=False)
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, str))  # a command to copy stays one line
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -21,6 +20,7 @@ from worker.operations.run_view import document, progress, took
 from worker.settings import Settings, without_credentials
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
+from worker.units import utc
 
 HOW_A_HALT_ENDS = "It goes on when its events are good, or by `python -m worker resume`."
 NO_WORKER = "no worker runs: start one with `python -m worker run`"
@@ -112,22 +112,22 @@ def _tables(settings: Settings, status: Status, jobs: JobsView) -> RenderableTyp
 def _halts(status: Status) -> Iterator[Text]:
     for books in (shard.books for shard in status.shards):
         if books and books.halted_at:
-            what = f"halted since {_utc(books.halted_at)} UTC: {books.halted_because}."
+            what = f"halted since {utc(books.halted_at)} UTC: {books.halted_because}."
             yield Text(f"{what} {HOW_A_HALT_ENDS}", style="bold red")
 
 
 def _alerts(status: Status) -> Iterator[Text]:
     for alert in status.alerts:
-        yield Text(f"alert {alert.name} since {_utc(alert.started_at)} UTC, at worst: {alert.text}", style="bold red")
+        yield Text(f"alert {alert.name} since {utc(alert.started_at)} UTC, at worst: {alert.text}", style="bold red")
 
 
 def _dead_letters_table(status: Status) -> Table:
-    rows = [(dead.reason, f"{dead.letters:,}", _utc(dead.latest)) for dead in status.dead_letters]
+    rows = [(dead.reason, f"{dead.letters:,}", utc(dead.latest)) for dead in status.dead_letters]
     return _table("Dead letters", ("reason", "count", "latest, UTC"), rows)
 
 
 def _continuity_table(status: Status) -> Table:
-    rows = [(_utc(event.happened_at), *event[1:]) for event in status.continuity]
+    rows = [(utc(event.happened_at), *event[1:]) for event in status.continuity]
     return _table("Found wrong with the streams", ("when, UTC", "stream", "finding", "action", "lost"), rows)
 
 
@@ -175,10 +175,6 @@ def _workers_table(jobs: JobsView) -> Table:
         for worker in jobs.workers
     ]
     return _table("Workers", ("worker", "queue", "state", "job", "heartbeat s ago"), rows)
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _shards_table(status: Status) -> Table:

@@ -30,6 +30,7 @@ from worker.original import readable
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis
+from worker.units import utc
 
 NOT_FOUND = 1
 SHOWN_CHARACTERS = 200
@@ -47,7 +48,7 @@ def run_list(settings: Settings, wanted: Filter, *, limit: int, as_json: bool) -
         fields = _fields(letter)
         table.add_row(
             str(letter.id),
-            f"{letter.buried_at:%Y-%m-%d %H:%M:%S}",
+            utc(letter.buried_at),
             letter.reason,
             *(Text(_shortened(fields.get(name, "–"), 24)) for name in ("specialistId", "type")),
             letter.entry_id,
@@ -80,7 +81,7 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
     for name, value in (
         ("dead letter", f"{letter.id}, {letter.state}"),
         ("reason", letter.reason),
-        ("buried, UTC", f"{letter.buried_at:%Y-%m-%d %H:%M:%S}"),
+        ("buried, UTC", utc(letter.buried_at)),
         ("entry", f"{letter.entry_id} of {letter.stream}"),
         *([] if letter.stream == settings.requests else [("its event", _fate(event))]),
     ):
@@ -91,7 +92,7 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
     done = Table("when, UTC", "what", "by", "sent again as", box=None, header_style="dim", pad_edge=False)
     for action in actions:
         again = f"{action.entry_id} of {action.stream}" if action.entry_id else "–"
-        done.add_row(f"{action.happened_at:%Y-%m-%d %H:%M:%S}", action.action, action.operator, Text(again))
+        done.add_row(utc(action.happened_at), action.action, action.operator, Text(again))
     make_console(highlight=True).print(facts, "", fields, "", done if actions else "nothing was done with it", sep="\n")
     return 0
 

@@ -26,6 +26,7 @@ from worker.operations.run_view import run_operation
 from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
+from worker.units import utc
 
 NOTHING_FOUND = WOULD_CHANGE = 1
 
@@ -112,7 +113,7 @@ def _why_nothing(held: Sequence[Held], wanted: ReplayArguments) -> str:
     if not oldest:
         return "nothing to read again: there is no entry in the stream any more"
     if min(oldest) > EntryId.of(wanted.last):
-        return f"nothing to read again: the range is trimmed, what is still there begins at {_utc(min(oldest))} UTC"
+        return f"nothing to read again: the range is trimmed, what is still there begins at {_time(min(oldest))} UTC"
     return "nothing to read again: no entry lies in the range"
 
 
@@ -123,7 +124,7 @@ def _holdings(held: Sequence[Held]) -> Table:
     table.add_column("left to the live path", justify="right")
     table.add_column("begins, UTC")
     for each in held:
-        began = _utc(each.oldest) if each.oldest else "nothing is there"
+        began = _time(each.oldest) if each.oldest else "nothing is there"
         table.add_row(each.stream, f"{each.entries:,}", f"{each.unread:,}", began)
     return table
 
@@ -152,5 +153,5 @@ def _in_words(reasons: Mapping[Reason, int] | Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in sorted(reasons.items(), key=lambda item: -item[1]))
 
 
-def _utc(entry_id: EntryId) -> str:
-    return f"{datetime.fromtimestamp(entry_id.ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+def _time(entry_id: EntryId) -> str:
+    return utc(datetime.fromtimestamp(entry_id.ms / 1000, UTC))

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -37,6 +37,7 @@ from worker.settings import Settings
 from worker.stop import StopSignal
 from worker.store import Connection, connect_postgres
 from worker.stream import connect_redis, redis_errors
+from worker.units import utc
 
 STOPPED = 1
 
@@ -75,7 +76,7 @@ def run_operation(
     with connect_postgres(settings, operation.kind) as connection:
         run, is_new = open_run(connection, operation, arguments, operator())
         if not is_new:
-            _tell(f"run {run.id} does the same since {_utc(run.created_at)} UTC, asked for by {run.operator}")
+            _tell(f"run {run.id} does the same since {utc(run.created_at)} UTC, asked for by {run.operator}")
         attempt = _take_on(connection, run) if now else None
     if attempt is not None:
         return _do_here(settings, run, attempt)
@@ -193,7 +194,7 @@ def run_list(settings: Settings, *, limit: int, everything: bool, as_json: bool)
             Text(run.operator),
             Text(run.state, style={"failed": "bold red", "running": "green"}.get(run.state, "")),
             progress(run),
-            _utc(run.created_at),
+            utc(run.created_at),
             took(run),
         )
         by_heading = dict(zip(headings, cells, strict=True))
@@ -220,9 +221,9 @@ def run_show(settings: Settings, run_id: int, *, as_json: bool) -> int:
         ("run", f"{run.id}, {run.state}"),
         ("kind", run.kind),
         ("arguments", arguments_in_words(run) or "–"),
-        ("asked for by", f"{run.operator}, {_utc(run.created_at)} UTC"),
+        ("asked for by", f"{run.operator}, {utc(run.created_at)} UTC"),
         ("stopped by", run.stopped_by),
-        ("started, UTC", _utc(run.started_at) if run.started_at else None),
+        ("started, UTC", utc(run.started_at) if run.started_at else None),
         ("took", took(run)),
         ("done", progress(run)),
         ("last sign of life", f"{run.silent_s:,.0f} s ago" if run.state == "running" else None),
@@ -361,7 +362,3 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

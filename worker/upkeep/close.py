@@ -24,6 +24,7 @@ from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors
 from worker.stream import connect_redis
+from worker.units import utc
 
 SETTLE = timedelta(minutes=5)
 """After its end a day has so long for events that were on their way to Redis."""
@@ -186,4 +187,4 @@ def _unread(stand: Stand, more: str = "") -> Horizon:
         because = f"{stand.stream} has unread entries with ids from the future, which do not say when they came{more}"
         return Horizon(NOWHERE, because)
     oldest = now - timedelta(seconds=age_s)
-    return Horizon(oldest, f"{stand.stream} has unread entries since {oldest:%Y-%m-%d %H:%M:%S} UTC{more}")
+    return Horizon(oldest, f"{stand.stream} has unread entries since {utc(oldest)} UTC{more}")

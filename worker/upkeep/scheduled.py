@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from worker.queries import query
 from worker.store import Connection, postgres_errors
+from worker.units import utc
 
 LONGEST_S = 600.0
 """Seconds after which a run that has not ended never will: three times what a job may take."""
@@ -46,7 +47,7 @@ class Ran(NamedTuple):
         if self.begun_s_ago > FORGOTTEN_S:
             return None
         if self.has_not_ended and self.begun_s_ago > LONGEST_S:
-            begun = f"{self.begun_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            begun = f"{utc(self.begun_at)} UTC"
             return f"begun at {begun} and never ended: it was killed, or PostgreSQL went away"
         return self.error
 

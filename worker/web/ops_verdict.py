@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 from jobs.queue import OPS, ROLLUP
 from jobs.view import JobsView
-from worker.alerting.alerts import duration
 from worker.errors import NotMigrated, Retry
 from worker.inspection.observe import POSTGRESQL, REDIS, Observation
 from worker.inspection.status import ContinuityEvent, DeadLetters, ShardStatus
@@ -15,6 +14,7 @@ from worker.inspection.status_view import HOW_A_HALT_ENDS, NO_WORKER
 from worker.operations.dead_letters import Glimpse
 from worker.operations.request_store import RequestStand
 from worker.operations.runs import Run
+from worker.units import duration
 from worker.upkeep.schedule_view import WHY_LATE
 from worker.upkeep.schedule_view import Line as ScheduleLine
 from worker.web.health import stands

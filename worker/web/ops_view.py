@@ -8,7 +8,6 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from jobs.view import JobsView, QueueView
-from worker.alerting.alerts import duration
 from worker.events import Reason
 from worker.inspection.status import ContinuityEvent, ShardStatus
 from worker.inspection.status_view import closing_in_words, freshness, outcomes_in_words, requests_in_words
@@ -16,6 +15,7 @@ from worker.operations.dead_letters import Glimpse
 from worker.operations.run_view import arguments_in_words, progress, result_in_words, took
 from worker.operations.runs import Run
 from worker.scheduler import SCHEDULE
+from worker.units import duration
 from worker.upkeep.schedule_view import Line as ScheduleLine
 from worker.upkeep.schedule_view import lines, took_in_words
 from worker.upkeep.schedule_view import result_in_words as scheduled_in_words
@@ -221,7 +221,7 @@ def _tiles(look: Look) -> Iterator[Tile]:
 def _tiles_of_shards(shards: Sequence[ShardStatus], rates: Mapping[str, float]) -> Iterator[Tile]:
     unread = [shard.lag_entries for shard in shards if shard.lag_entries is not None]
     waits_s = max((shard.waits_s for shard in shards), default=0.0)
-    note = f"the oldest waits for {_seconds(waits_s)}" if waits_s else "all is read"
+    note = f"the oldest waits for {duration(waits_s)}" if waits_s else "all is read"
     stand = any(is_stuck(shard) for shard in shards)
     yield Tile("Unread", f"{sum(unread):,}" if len(unread) == len(shards) else "–", note, "bad" if stand else "none")
     yield Tile("Rate", f"{sum(rates.values()):,.0f}" if rates else "–", "entries a second")
@@ -251,7 +251,7 @@ def _stream(shard: ShardStatus, rates: Mapping[str, float], streams: Sequence[st
         state=state,
         position=shard.position or "–",
         unread="not known yet" if shard.lag_entries is None else f"{shard.lag_entries:,}",
-        oldest=_seconds(shard.waits_s) if shard.waits_s else "–",
+        oldest=duration(shard.waits_s) if shard.waits_s else "–",
         right_as_of=freshness(shard),
         rate=f"{rates[shard.stream]:,.0f}" if shard.stream in rates else "–",
         read=f"{books.entries_read:,}" if books else "–",
@@ -348,17 +348,13 @@ def _scheduled(line: ScheduleLine, clock: Clock) -> ScheduledRow:
 def _workers(jobs: JobsView) -> Iterator[WorkerRow]:
     for worker in jobs.workers:
         level: Level = "warn" if worker.heartbeat_age > UNBEATEN_S else "none"
-        heartbeat = f"{_seconds(worker.heartbeat_age)} ago"
+        heartbeat = f"{duration(worker.heartbeat_age)} ago"
         yield WorkerRow(worker.name, worker.queue, worker.state, level, worker.job or "–", heartbeat)
 
 
 def _finding(event: ContinuityEvent, clock: Clock) -> FindingRow:
     lost = "not known" if event.lost is None else f"{event.lost:,}"
     return FindingRow(clock(event.happened_at), event.stream, event.verdict, event.action, lost)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
 def run_in_words(run: Run) -> str:
