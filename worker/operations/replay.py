@@ -99,7 +99,7 @@ def survey(settings: Settings, connection: Connection, client: redis.Redis, want
     """
     first, last = EntryId.of(wanted.first), EntryId.of(wanted.last)
     if last < first:
-        raise Stop(f"the range ends at {last}, before it begins at {first}: turn --from and --to round")
+        raise Stop(f"the range ends at {last}, before it begins at {first}: turn them round")
     readers = [
         (shard, StreamReader(client, settings, settings.stream_keys[shard])) for shard in _shards(settings, wanted)
     ]
