@@ -5,6 +5,7 @@ import sys
 
 import uvicorn
 
+from worker.daily.visitors import merged
 from worker.errors import Stop
 from worker.inspection.observe import Observer
 from worker.log import get_logger
@@ -50,6 +51,8 @@ def run_web(settings: Settings, host: str, port: int) -> int:
         signing_key(settings.secret)
     except Stop as error:
         log.warning("nobody gets in but to /metrics and /healthz", why=str(error))
+    else:
+        merged(())  # loads a library: whoever comes first should not wait for it, half a second on a small machine
     with (
         _listen(host, port) as listening,
         Observer(settings, "web") as observer,
