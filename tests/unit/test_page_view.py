@@ -60,6 +60,11 @@ def made(
     )
 
 
+def plain(text: str) -> str:
+    """With spaces where no line may break."""
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def shown(found: Reading, language: Language = Language.EN, before: Reading | None = None) -> PageView:
     return page_view(found, before.trend if before else None, WORDS[language], NOW)
 
@@ -97,7 +102,7 @@ def test_no_text_is_left_over() -> None:
     put_together = {
         *(f"period_{each}" for each in PeriodName),
         *(f"heading_{each}" for each in PeriodName),
-        *(f"in_{each}" for each in Language),
+        *(f"{known}_{each}" for known in ("in", "short") for each in Language),
         *(f"theme_{each}" for each in ("auto", "light", "dark")),
         *(f"trend_{each}" for each in ("day", "week", "month")),
         *(f"rate_{each}" for each in ("contact_views", "requests", "orders")),
@@ -120,7 +125,7 @@ PROBLEMS = ("period", "sign_in", "no_profile", "too_many", "away", "secret", "fa
         (8, 10, ("\u221220%", "bad"), ("\u221220\u202f%", "bad")),
         (3, 3, ("0%", ""), ("0\u202f%", "")),
         (1234, 1000, ("+23.4%", "good"), ("+23,4\u202f%", "good")),
-        (3, 0, ("new", "accent"), ("впервые", "accent")),
+        (3, 0, ("new", "accent"), (TEXTS["new"].ru.replace(" ", "\N{NO-BREAK SPACE}"), "accent")),
     ],
 )
 def test_changes(value: int, before: int, english: tuple[str, str], russian: tuple[str, str]) -> None:
@@ -146,7 +151,7 @@ def test_what_nobody_counted_is_no_zero() -> None:
     numbers = [row.cells[0].value for row in view.trend.rows]
     assert numbers == [10, 10, 10, None, None, None, None]  # the newest first
     assert [row.cells[0].text for row in view.trend.rows][3:] == ["not counted"] * 4
-    assert view.notices[0].title == "Counting since 21 Nov 2026"
+    assert plain(view.notices[0].title) == "Counting since 21 Nov 2026"
     earlier = shown(made(None, first="2026-01-01", last="2026-01-31", since=TODAY))
     assert card(earlier).value is None
     assert card(earlier).note == "was not counted in these days"
@@ -156,10 +161,10 @@ def test_what_nobody_counted_is_no_zero() -> None:
 def test_nothing_yet_and_nobody_came() -> None:
     """A site that has just begun, and a profile that nobody has seen, say what is missing; the second has zeros."""
     new = shown(made(since=None, views={}, as_of=None), Language.RU)
-    assert [notice.title for notice in new.notices] == ["Пока ничего не посчитано"]
-    assert new.as_of == "Данных ещё не поступало"
+    assert [plain(notice.title) for notice in new.notices] == ["Пока ничего не посчитано"]
+    assert plain(new.as_of) == "Данных ещё не поступало"
     quiet = shown(made(views={}, visitors=None))
-    assert card(quiet).value == "0"
+    assert (card(quiet).value, card(quiet).chip, card(quiet).before) == ("0", None, "was 0")
     assert [notice.title for notice in quiet.notices] == ["Nobody came in these days"]
     assert quiet.has_numbers
     assert not quiet.has_chart
@@ -174,7 +179,7 @@ def test_visitors() -> None:
     assert "visitorId" in unknown.note
     few = Metric(value=40, before=40_000, change=-99.9, estimated=True)
     fewer = made().model_copy(update={"metrics": made().metrics.model_copy(update={"visitors": few})})
-    assert (card(shown(fewer), "visitors").value, card(shown(fewer), "visitors").before) == ("40", "before: ≈ 40,000")
+    assert (card(shown(fewer), "visitors").value, card(shown(fewer), "visitors").before) == ("40", "was ≈ 40,000")
     many = shown(made(merged=40_000), Language.RU)
     assert card(many, "visitors").value == "≈ 40\N{NO-BREAK SPACE}000"
     assert many.estimated
@@ -189,12 +194,43 @@ def test_losses_are_told_with_their_number() -> None:
     )
     [notice, *_] = shown(made(losses=losses), Language.RU).notices
     assert notice.kind == "warn"
-    assert notice.lines[0].startswith("20–21 нояб. 2026")
-    assert " 1\N{NO-BREAK SPACE}234 события пропали" in notice.lines[0]
+    assert plain(notice.lines[0]).startswith("20–21 нояб. 2026")
+    assert " 1\N{NO-BREAK SPACE}234\N{NO-BREAK SPACE}события пропали" in notice.lines[0]
     assert "неизвестное число" in notice.lines[1]
-    assert "1 событие пропало" in notice.lines[2]
-    assert notice.lines[-1] == "и ещё 2 раза."
+    assert "1\N{NO-BREAK SPACE}событие пропало" in notice.lines[2]
+    assert plain(notice.lines[-1]) == "и ещё 2 раза."
     assert len(notice.lines) == 6
+
+
+def test_days_of_a_loss_are_marked() -> None:
+    """Where events were lost the table says so on each of the days, beside what else there is to say of them."""
+    losses = (
+        Loss(first=TODAY - 2 * DAY, last=TODAY, entries=3),
+        Loss(first=TODAY - 30 * DAY, last=TODAY - 6 * DAY, entries=1),
+    )
+    rows = shown(made("week", losses=losses)).trend.rows
+    lost = "events lost"
+    assert [row.note for row in rows] == [f"so far, {lost}", lost, lost, None, None, None, lost]
+
+
+def test_russian_is_set_as_printers_do() -> None:
+    """No line ends with a preposition or a number, none begins with a dash, and a date stays on one line."""
+    words = WORDS[Language.RU]
+    texts = [
+        words("heading_week"),
+        words("meaning_visitors"),
+        words.count("days", 21),
+        words.days(date(2025, 12, 25), date(2026, 1, 3)),
+    ]
+    visible = [text.replace("\N{NO-BREAK SPACE}", "~").replace("\N{NARROW NO-BREAK SPACE}", "_") for text in texts]
+    assert visible == [
+        "Последние 7~дней",
+        "Посетители~— это разные люди: пришедший в~два разных дня считается один раз, "
+        "поэтому их~может быть меньше, чем в~сумме по~дням.",
+        "21~день",
+        "25~дек.~2025_г. – 3~янв.~2026_г.",  # noqa: RUF001
+    ]
+    assert not any(" – " in text.ru or " %" in text.ru for text in TEXTS.values())
 
 
 @pytest.mark.parametrize(
@@ -208,8 +244,8 @@ def test_losses_are_told_with_their_number() -> None:
 def test_as_of(as_of: datetime | None, english: str, fresh: bool) -> None:
     """The time is that of the configured zone, with its date if it is not today's."""
     view = shown(made(as_of=as_of))
-    assert (view.as_of, view.is_fresh) == (english, fresh)
-    assert view.complete == "complete through 22 Nov 2026"
+    assert (plain(view.as_of), view.is_fresh) == (english, fresh)
+    assert plain(view.complete) == "complete through 22 Nov 2026"
     assert view.zone == "time zone: Moscow"
 
 
@@ -225,17 +261,17 @@ def test_the_period_before_stands_below_this_one() -> None:
 def test_what_is_only_a_part_says_so() -> None:
     """Today, and a week or month that the period cuts, are marked: there a line falls although nothing did."""
     year = shown(made("year")).trend.rows
-    assert (year[0].label, year[0].note) == ("23 Nov 2026", "so far")
+    assert (plain(year[0].label), year[0].note) == ("23 Nov 2026", "so far")
     assert {row.note for row in year[1:-1]} == {None}
-    assert (year[-1].label, year[-1].note) == ("24–30 Nov 2025", None)
+    assert (plain(year[-1].label), year[-1].note) == ("24–30 Nov 2025", None)
     cut = shown(made(None, first="2026-01-01", last="2026-10-31")).trend.rows
-    assert [(cut[-1].label, cut[-1].note), (cut[0].label, cut[0].note)] == [
+    assert [(plain(cut[-1].label), cut[-1].note), (plain(cut[0].label), cut[0].note)] == [
         ("1–4 Jan 2026", "4 days"),
         ("26–31 Oct 2026", "6 days"),
     ]
     everything = shown(made("all")).trend.rows
-    assert everything[1].label == "Oct 2026"
-    assert (everything[-1].label, everything[-1].note) == ("6–30 Jun 2024", "25 days")
+    assert plain(everything[1].label) == "Oct 2026"
+    assert (plain(everything[-1].label), everything[-1].note) == ("6–30 Jun 2024", "25 days")
     began = shown(made("year", since=date(2026, 11, 12))).trend.rows
     assert began[2].note == "counted on 4 days only"
 
@@ -257,11 +293,13 @@ def test_funnel() -> None:
     ]  # fmt: skip
     assert [stage.rate for stage in stages] == [
         None,
-        "50% of the views opened a contact",
-        "40% of them sent a request",
-        "50% of them became an order",
+        "50% of profile views",
+        "40% of contact views",
+        "50% of requests",
     ]
-    assert [stage.rate for stage in shown(made(views={TODAY - 300 * DAY: 1})).funnel] == [None] * 4
+    views_alone = shown(made("day", views={TODAY: 1})).funnel  # half of it are contact views, rounded down
+    assert [stage.rate for stage in views_alone][:2] == [None, "0% of profile views"]
+    assert shown(made(views={TODAY - 300 * DAY: 1})).funnel == []
 
 
 def test_sources_fill_the_bar() -> None:
@@ -277,7 +315,11 @@ def test_contact_types_are_not_trusted() -> None:
     """A known type has a name in our language; another is what was sent, short, and without invisible characters."""
     types = (("phone", 5), ("a\u202eb\x00" + 100 * "x", 2), (None, 1))
     labels = [each.label for each in shown(made(types=types), Language.RU).contact_types]
-    assert labels == ["Телефон", "a\ufffdb\ufffd" + (LONGEST_TYPE - 4) * "x" + "…", "Прочие или не указано"]
+    assert labels == [
+        "Телефон",
+        "a\ufffdb\ufffd" + (LONGEST_TYPE - 4) * "x" + "…",
+        "Прочие или не\N{NO-BREAK SPACE}указано",
+    ]
     assert harmless("fax") == "fax"
 
 

@@ -47,6 +47,7 @@ class Card(NamedTuple):
     value: str | None
     """None: not known, `note` says why."""
     chip: Chip | None
+    """None: also where nothing came of nothing."""
     before: str | None
     note: str | None
     spark: str
@@ -143,6 +144,7 @@ class PageView:
     viewed: bool
     """Whether views were."""
     funnel: Sequence[Stage]
+    """Empty where nothing happened."""
     sources: Sequence[Segment]
     """Empty where nobody came."""
     contact_types: Sequence[Segment]
@@ -188,7 +190,7 @@ def page_view(reading: Reading, before: Trend | None, words: Words, now: datetim
         has_chart=_drawable(reading.trend),
         has_numbers=any(_counted(reading.trend, name) for name in METRICS),
         viewed=_counted(reading.trend, "profile_views"),
-        funnel=list(_funnel(reading.funnel, words)),
+        funnel=list(_funnel(reading.funnel, words)) if any(value for _, value in reading.funnel) else [],
         sources=(
             list(
                 _segments(
@@ -261,8 +263,10 @@ def _about(number: int, metric: Metric, words: Words) -> str:
     return f"≈ {shown}" if metric.estimated and number > EXACT_UP_TO else shown
 
 
-def _chip(metric: Metric, words: Words) -> Chip:
+def _chip(metric: Metric, words: Words) -> Chip | None:
     if metric.change is not None:
+        if not (metric.value or metric.before):
+            return None
         kind = "good" if metric.change > 0 else "bad" if metric.change < 0 else ""
         return Chip(words.percent(metric.change, signed=True), kind)
     assert metric.without_change is not None
@@ -331,6 +335,13 @@ def _label(point: Point, reading: Reading, words: Words) -> str:
 
 
 def _note(point: Point, reading: Reading, words: Words) -> str | None:
+    notes = [_note_of_part(point, reading, words)]
+    if any(loss.first <= point.last and loss.last >= point.first for loss in reading.freshness.losses):
+        notes.append(words("events_lost"))
+    return ", ".join(filter(None, notes)) or None
+
+
+def _note_of_part(point: Point, reading: Reading, words: Words) -> str | None:
     if reading.period.last_is_open and point.last == reading.period.last:
         return words("so_far")
     if 0 < point.counted_days < _days(point):

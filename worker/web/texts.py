@@ -25,6 +25,8 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "skip": Text("Skip to the content", "Перейти к содержанию"),
         "name": Text("Profile analytics", "Аналитика профиля"),
         "language": Text("Language", "Язык"),
+        "short_en": Text("Eng", "Eng"),
+        "short_ru": Text("Рус", "Рус"),
         "in_en": Text("English", "English"),
         "in_ru": Text("Русский", "Русский"),
         "theme": Text("Theme", "Оформление"),
@@ -39,6 +41,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "period_quarter": Text("Quarter", "Квартал"),
         "period_year": Text("Year", "Год"),
         "period_all": Text("All time", "Всё время"),
+        "range": Text("Other dates", "Другие даты"),
         "range_from": Text("From", "С"),
         "range_to": Text("To", "По"),
         "range_show": Text("Show", "Показать"),
@@ -64,8 +67,8 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "orders": Text("Orders", "Заказы"),
         "reviews": Text("Reviews", "Отзывы"),
         "visitors": Text("Visitors", "Посетители"),
-        "was": Text("before: {number}", "было: {number}"),
-        "new": Text("new", "впервые"),
+        "was": Text("was {number}", "было {number}"),
+        "new": Text("new", "с нуля"),
         "not_counted": Text("not counted then", "тогда не считали"),
         "no_period_before": Text("no period before", "не с чем сравнить"),
         "visitors_unknown": Text(
@@ -74,7 +77,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "uncounted": Text("was not counted in these days", "в эти дни не считали"),
         "estimate": Text(
             "an estimate: it is off by 1.6% at most, 95 times in 100",
-            "оценка: отклонение не больше 1,6 % в 95 случаях из 100",
+            "оценка: отклонение не больше 1,6\u202f% в 95 случаях из 100",
         ),
         # what a person should know first
         "empty_title": Text("Nothing has been counted yet", "Пока ничего не посчитано"),
@@ -95,7 +98,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "lost_title": Text("Some events were lost", "Часть событий потеряна"),
         "lost_unknown": Text(
             "{days}: an unknown number of events was lost before it could be counted, perhaps some of yours.",
-            "{days}: неизвестное число событий пропало до подсчёта, среди них могли быть ваши.",
+            "{days}: неизвестное число событий пропало до подсчёта; возможно, это затронуло ваши числа.",
         ),
         # trend
         "trend": Text("Trend", "Динамика"),
@@ -112,13 +115,22 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "before": Text("Profile views before", "Просмотры профиля ранее"),
         "date": Text("Date", "Дата"),
         "so_far": Text("so far", "пока"),
+        "events_lost": Text("events lost", "есть потери"),
+        "trend_none": Text(
+            "Nothing happened in these days: there is no line to draw.",
+            "За эти дни ничего не произошло: рисовать нечего.",
+        ),
         "gap": Text("not counted", "не считали"),
         "unknown": Text("not known", "неизвестно"),
         # funnel
         "funnel": Text("From view to order", "От просмотра к заказу"),
-        "rate_contact_views": Text("{rate} of the views opened a contact", "{rate} просмотров дошли до контактов"),
-        "rate_requests": Text("{rate} of them sent a request", "{rate} из них стали заявками"),
-        "rate_orders": Text("{rate} of them became an order", "{rate} из них стали заказами"),
+        "rate_contact_views": Text("{rate} of profile views", "{rate} от просмотров профиля"),
+        "rate_requests": Text("{rate} of contact views", "{rate} от просмотров контактов"),
+        "rate_orders": Text("{rate} of requests", "{rate} от заявок"),
+        "funnel_none": Text(
+            "No views, requests or orders in these days.",
+            "За эти дни не было ни просмотров, ни заявок, ни заказов.",
+        ),
         # sources and types
         "sources": Text("Where they came from", "Откуда приходят"),
         "source": Text("Source", "Источник"),
@@ -138,7 +150,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "contact_types_none": Text("No contact views in these days.", "За эти дни контакты не открывали."),
         "phone": Text("Phone", "Телефон"),
-        "email": Text("Email", "Почта"),
+        "email": Text("Email", "Эл.\u00a0почта"),
         "telegram": Text("Telegram", "Telegram"),
         "whatsapp": Text("WhatsApp", "WhatsApp"),
         "website": Text("Website", "Сайт"),
@@ -151,7 +163,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "meaning_visitors": Text(
             "Visitors are different people: who comes on two days is one. Their number can therefore be smaller than the sum of the days.",
-            "Посетители – это разные люди: пришедший в два разных дня считается один раз, поэтому их может быть меньше, чем в сумме по дням.",
+            "Посетители\u00a0— это разные люди: пришедший в два разных дня считается один раз, поэтому их может быть меньше, чем в сумме по дням.",
         ),
         "meaning_outcomes": Text(
             "Requests, orders and reviews count on the day on which they were made.",
@@ -218,9 +230,9 @@ COUNTED: Mapping[str, Counted] = MappingProxyType(
                 "other": "{days}: {n} events were lost before they could be counted, perhaps some of yours.",
             },
             {
-                "one": "{days}: {n} событие пропало до подсчёта, возможно, ваше.",
-                "few": "{days}: {n} события пропали до подсчёта, среди них могли быть ваши.",
-                "many": "{days}: {n} событий пропало до подсчёта, среди них могли быть ваши.",
+                "one": "{days}: {n} событие пропало до подсчёта; возможно, это затронуло ваши числа.",
+                "few": "{days}: {n} события пропали до подсчёта; возможно, это затронуло ваши числа.",
+                "many": "{days}: {n} событий пропало до подсчёта; возможно, это затронуло ваши числа.",
             },
         ),
         "lost_more": Counted(

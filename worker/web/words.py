@@ -1,5 +1,6 @@
 """Texts, numbers and dates in the language of whoever reads. Pure: the forms are Unicode's (CLDR), by way of Babel."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
@@ -17,7 +18,13 @@ LOCALES = MappingProxyType({"en": "en_GB", "ru": "ru_RU"})
 
 NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+
 MINUS = "\N{MINUS SIGN}"
+
+_short_word = re.compile(r"(?<!\w)([^\W\d_]{1,2}|\d+|\{n\}) ")
+
+_inner_space = re.compile(r"(?<!–) (?!–)")
 
 
 class Language(StrEnum):
@@ -41,12 +48,16 @@ class Words:
         Raises:
             KeyError: there is none of this name, or a value is missing.
         """
-        return str(getattr(TEXTS[name], self.language)).format_map(values)
+        return self._set(getattr(TEXTS[name], self.language)).format_map(values)
 
     def count(self, name: str, number: int, **values: object) -> str:
         """A text of `COUNTED`, in the form that the number asks for: 1 день, 2 дня, 5 дней."""
         forms: Mapping[str, str] = getattr(COUNTED[name], self.language)
-        return forms[self._plural(number)].format_map({"n": self.number(number), **values})
+        return self._set(forms[self._plural(number)]).format_map({"n": self.number(number), **values})
+
+    def _set(self, text: str) -> str:
+        """As Russian is set: no line ends with a preposition or another short word, nor with a number."""
+        return _short_word.sub(rf"\1{NO_BREAK_SPACE}", text) if self.language is Language.RU else text
 
     def number(self, value: float) -> str:
         """12,345 and 12 345."""
@@ -61,23 +72,23 @@ class Words:
 
     def day(self, day: date) -> str:
         """3 Nov 2026."""
-        return str(format_skeleton("yMMMd", day, locale=self._locale))
+        return _whole(format_skeleton("yMMMd", day, locale=self._locale))
 
     def short_day(self, day: date) -> str:
         """3 Nov, where the year goes without saying."""
-        return str(format_skeleton("MMMd", day, locale=self._locale))
+        return _whole(format_skeleton("MMMd", day, locale=self._locale))
 
     def weekday(self, day: date) -> str:
         """Tue, 3 Nov."""
-        return str(format_skeleton("MMMEd", day, locale=self._locale))
+        return _whole(format_skeleton("MMMEd", day, locale=self._locale))
 
     def month(self, day: date) -> str:
         """Nov 2026."""
-        return str(format_skeleton("yMMM", day, locale=self._locale))
+        return _whole(format_skeleton("yMMM", day, locale=self._locale))
 
     def days(self, first: date, last: date) -> str:
         """3–23 Nov 2026; one day if it is only one."""
-        return self.day(first) if first == last else str(format_interval(first, last, "yMMMd", locale=self._locale))
+        return self.day(first) if first == last else _whole(format_interval(first, last, "yMMMd", locale=self._locale))
 
     def moment(self, at: datetime, today: date) -> str:
         """14:03, and which day if it is not today's. The time is shown as it is in the zone that it carries."""
@@ -87,3 +98,8 @@ class Words:
     def zone(self, name: str) -> str:
         """The place that a time zone is named after: Москва."""
         return str(get_timezone_location(name, locale=self._locale, return_city=True))
+
+
+def _whole(date: str) -> str:
+    """A date that stays on one line; of two, each."""
+    return _inner_space.sub(NO_BREAK_SPACE, date)
