@@ -120,7 +120,11 @@ def test_numbers_are_a_straight_count(visit: Visit, period: str) -> None:
         now, then = counted(truth)[name], counted(earlier)[name]
         tenths = floor(1000 * (now - then) / then + 0.5) if then else 0  # halves go up, where `round` makes them even
         change = "new" if now and not then else f"{abs(tenths) / 10:g}%"
-        expect(visit.page.locator(f"[data-metric={name}] .badge")).to_have_text(re.compile(rf"^\W?{change}$"))
+        badge = visit.page.locator(f"[data-metric={name}] .badge")
+        if now or then:
+            expect(badge).to_have_text(re.compile(rf"^\W?{change}$"))
+        else:
+            expect(badge).to_have_count(0)
     for day, numbers in table(visit.page).items():
         expected = counted(data.sum(NINA, day, day))
         visitors, before = numbers.pop("visitors"), numbers.pop("profile_views_before")
@@ -372,6 +376,83 @@ def test_on_paper(visit: Visit) -> None:
     assert visit.scrolls_sideways() == []
     visit.picture("month-print-en")
     visit.page.pdf(path=SCREENSHOTS / "month-print-en.pdf", format="A4")
+
+
+def test_nothing_is_cut_off_on_paper(visit: Visit) -> None:
+    """The six numbers stand on paper as a whole, with their lines, also what a card on the screen would cut off."""
+    visit.go(f"{PAGE}?period=month")
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    expect(visit.page.locator(".spark")).to_have_count(6)
+    expect(visit.page.locator(".spark").last).to_be_visible()
+    for card in visit.page.locator("[data-metric]").all():
+        assert card.evaluate("card => getComputedStyle(card).overflow") == "visible"
+    assert not is_dark(visit.page)  # ink is dark, whatever the screen is
+
+
+def test_a_finger_reads_the_chart(browser: Browser, stage: Stage) -> None:
+    """A tap on the chart shows the numbers of its day, and they stay when the finger is gone."""
+    with visiting(browser, stage, size="phone", language="en-GB") as visit:
+        log_in(visit, NINA)
+        visit.go(f"{PAGE}?period=week")
+        page, rows = visit.page, sorted(table(visit.page).items())
+        page.locator("#chart").scroll_into_view_if_needed()
+        area = page.locator("#chart .u-over").bounding_box()
+        assert area
+        for index in (1, 5):
+            page.touchscreen.tap(area["x"] + area["width"] * (index + 0.5) / len(rows), area["y"] + 40)
+            expect(page.locator("#chart .tip b").first).to_have_text(str(rows[index][1]["profile_views"]))
+            expect(page.locator("#chart .tip")).to_be_visible()
+
+
+def test_dates_are_folded_on_a_phone(browser: Browser, stage: Stage) -> None:
+    """On a phone the first numbers are on the first screen, and the dates a tap away; on a laptop they stand there."""
+    with visiting(browser, stage, size="phone", language="en-GB") as visit:
+        log_in(visit, NINA)
+        visit.go(f"{PAGE}?period=month")
+        fields = visit.page.get_by_label("From", exact=True)
+        expect(fields).to_be_hidden()
+        expect(visit.page.locator("[data-metric=profile_views] .value")).to_be_in_viewport()
+        visit.page.get_by_text("Other dates").tap()
+        fields.fill(str(stage.data.today - timedelta(days=2)))
+        visit.page.get_by_role("button", name="Show", exact=True).tap()
+        expect(visit.page.get_by_role("heading", level=1)).to_contain_text("–")
+        expect(visit.page.get_by_label("From", exact=True)).to_be_visible()  # a range that is shown can be changed
+        visit.page.set_viewport_size({"width": 1280, "height": 800})
+        visit.go(f"{PAGE}?period=month")
+        expect(visit.page.get_by_label("From", exact=True)).to_be_visible()
+        expect(visit.page.get_by_text("Other dates")).to_be_hidden()
+
+
+def test_nothing_stays_behind(browser: Browser, stage: Stage) -> None:
+    """Who has left finds no numbers by going back, and whoever comes by another's link sees that one's alone."""
+    with visiting(browser, stage, language="en-GB", expected=("401",)) as visit:
+        log_in(visit, NINA)
+        visit.go(f"{PAGE}?period=week")
+        visit.go(f"{PAGE}?token={token(stage, OLEG, link=True)}&period=month")
+        expect(visit.page.locator("footer")).to_have_text(f"Profile {OLEG}")
+        visit.page.go_back()
+        expect(visit.page.locator("footer")).to_have_text(f"Profile {OLEG}")
+        visit.go(f"{PAGE}?period=day")
+        visit.context.clear_cookies()
+        visit.page.go_back()
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("Please come in through the site")
+        expect(visit.page.locator("[data-metric]")).to_have_count(0)
+
+
+def test_few_colours_of_ones_own(browser: Browser, stage: Stage) -> None:
+    """Where the system sets the colours, lines are still told apart, and one sees which are drawn."""
+    with visiting(browser, stage, language="en-GB") as visit:
+        visit.page.emulate_media(forced_colors="active")
+        log_in(visit, NINA)
+        visit.go(f"{PAGE}?period=week")
+        swatches = visit.page.locator(".legend .swatch:not(.in-before)")
+        inks = swatches.evaluate_all("all => all.map(swatch => getComputedStyle(swatch).backgroundColor)")
+        assert len(set(inks)) == len(inks)
+        outlines = visit.page.locator(".legend button").evaluate_all(
+            "all => all.map(button => [button.ariaPressed, getComputedStyle(button).outlineStyle])"
+        )
+        assert {(pressed, style) for pressed, style in outlines} == {("true", "solid"), ("false", "none")}
+        visit.picture("week-forced-colours-en")
 
 
 def test_the_first_load_is_small(visit: Visit) -> None:
