@@ -249,6 +249,23 @@ def test_as_of(as_of: datetime | None, english: str, fresh: bool) -> None:
     assert view.zone == "time zone: Moscow"
 
 
+@pytest.mark.parametrize(
+    ("zone", "english", "russian"),
+    [
+        ("Europe/Moscow", "Moscow", "Москва"),
+        ("Europe/Kyiv", "Kyiv", "Киев"),
+        ("Asia/Calcutta", "Kolkata", "Калькутта"),
+        ("Pacific/Kiritimati", "Kiritimati", "Киритимати"),
+        ("America/New_York", "New York", "Нью-Йорк"),
+        ("UTC", "UTC", "UTC"),
+        ("Etc/GMT+5", "GMT+5", "GMT+5"),
+    ],
+)
+def test_zones_have_names_of_places(zone: str, english: str, russian: str) -> None:
+    """Also those that were renamed since the names of places were collected."""
+    assert (WORDS[Language.EN].zone(zone), WORDS[Language.RU].zone(zone)) == (english, russian)
+
+
 def test_the_period_before_stands_below_this_one() -> None:
     """Each day has the one as many days before beside it."""
     found = made("week", views={TODAY: 9, TODAY - 7 * DAY: 4, TODAY - DAY: 8, TODAY - 8 * DAY: 3})

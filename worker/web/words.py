@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from babel import Locale
+from babel.core import get_global
 from babel.dates import format_datetime, format_interval, format_skeleton, get_timezone_location
 from babel.numbers import format_decimal
 from babel.plural import PluralRule
@@ -97,7 +98,14 @@ class Words:
 
     def zone(self, name: str) -> str:
         """The place that a time zone is named after: Москва."""
-        return str(get_timezone_location(name, locale=self._locale, return_city=True))
+        aliases: Mapping[str, str] = get_global("zone_aliases")
+        canonical = aliases.get(name, name)
+        # CLDR keeps some places, Kyiv among them, under a former name of their zone.
+        names = [canonical, *(old for old, new in aliases.items() if new == canonical)]
+        city = next(
+            (found["city"] for each in names if "city" in (found := self._locale.time_zones.get(each, {}))), None
+        )
+        return str(city or get_timezone_location(name, locale=self._locale, return_city=True))
 
 
 def _whole(date: str) -> str:
