@@ -177,6 +177,12 @@ def test_visitors() -> None:
     assert (unknown.value, unknown.chip) == (None, None)
     assert unknown.note is not None
     assert "visitorId" in unknown.note
+    some = Metric(value=40, before=90, change=None, without_change="not_counted", partial=True)
+    less = made().model_copy(update={"metrics": made().metrics.model_copy(update={"visitors": some})})
+    assert (card(shown(less), "visitors").value, card(shown(less), "visitors").chip) == (
+        "40",
+        ("of some days only", ""),
+    )
     few = Metric(value=40, before=40_000, change=-99.9, estimated=True)
     fewer = made().model_copy(update={"metrics": made().metrics.model_copy(update={"visitors": few})})
     assert (card(shown(fewer), "visitors").value, card(shown(fewer), "visitors").before) == ("40", "was ≈ 40,000")

@@ -246,7 +246,13 @@ def test_visitors_who_are_not_known() -> None:
     assert read("week", rows).metrics.visitors.value is None
     assert read("week").metrics.visitors.value == 0
     part = read("week", rows, visitors=known).metrics.visitors
-    assert (part.value, part.before, part.change, part.without_change) == (2, 2, None, "not_counted")
+    assert (part.value, part.before, part.change, part.without_change, part.partial) == (
+        2, 2, None, "not_counted", True,
+    )  # fmt: skip
+    whole_then = known | {day - timedelta(days=7): Visited(2, b"") for day in (TODAY, TODAY - timedelta(days=2))}
+    assert read("week", rows, visitors=whole_then).metrics.visitors.change is None
+    just_come = read("week", rows, visitors={row.date: Visited(2, b"") for row in rows[1:]}).metrics.visitors
+    assert (just_come.partial, just_come.change) == (False, 0.0)  # today's are counted once a minute
     of_today = {TODAY: Visited(2, b"")}
     new = read("week", rows, visitors=of_today).metrics.visitors
     assert (new.value, new.before, new.change, new.without_change) == (2, None, None, "not_counted")
@@ -329,7 +335,7 @@ def test_json_is_what_the_site_reads() -> None:
         "before": {"first": "2026-11-09", "last": "2026-11-15"},
     }
     assert document["metrics"]["profileViews"] == {
-        "value": 5, "before": 0, "change": None, "withoutChange": "new", "estimated": False,
+        "value": 5, "before": 0, "change": None, "withoutChange": "new", "estimated": False, "partial": False,
     }  # fmt: skip
     assert document["trend"]["points"][-1] == {
         "first": "2026-11-22", "last": "2026-11-22", "countedDays": 1,

@@ -80,8 +80,8 @@ class Visitors(NamedTuple):
 
     number: int
     estimated: bool
-    complete: bool
-    """Whether visitors are known of all days with views."""
+    unknown: Sequence[date]
+    """Days with views of which no visitor is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def reading(asked: Asked, found: Found) -> Reading:
     """Everything about the period that was asked for."""
     span = asked.span(found.facts.first_day)
     before = span.before if asked.first else None
-    metrics = _metrics(span, before, found)
+    metrics = _metrics(span, before, found, asked.today)
     return Reading(
         specialist=found.specialist,
         time_zone=found.time_zone,
@@ -135,7 +135,7 @@ def reading(asked: Asked, found: Found) -> Reading:
     )
 
 
-def _metrics(span: Span, before: Span | None, found: Found) -> Metrics:
+def _metrics(span: Span, before: Span | None, found: Found, today: date) -> Metrics:
     of_before = list(_dates(before)) if before else []
     views_counted = all(_views_counted(day, found) for day in of_before)
     outcomes_counted = all(_outcomes_counted(day, found) for day in of_before)
@@ -151,7 +151,7 @@ def _metrics(span: Span, before: Span | None, found: Found) -> Metrics:
         requests=of("requests", outcomes_counted),
         orders=of("orders", outcomes_counted),
         reviews=of("reviews", outcomes_counted),
-        visitors=_visitors(span, before, found, views_counted),
+        visitors=_visitors(span, before, found, views_counted, today),
     )
 
 
@@ -182,17 +182,18 @@ def conversion_rate(part: int, whole: int) -> float:
     return floor(1000 * part / whole + 0.5) / 10 if whole else 0.0
 
 
-def _visitors(span: Span, before: Span | None, found: Found, views_counted: bool) -> Metric:
+def _visitors(span: Span, before: Span | None, found: Found, views_counted: bool, today: date) -> Metric:
     value, earlier = visitors_of(span, found), visitors_of(before, found) if before else None
     if value is None:
         return Metric(value=None, before=earlier.number if earlier else None, change=None)
+    partial = any(day != today for day in value.unknown)  # those of today are known a minute later
     if before and earlier is None:
-        return Metric(
-            value=value.number, before=None, change=None, without_change="not_counted", estimated=value.estimated
-        )
-    counted = views_counted and earlier is not None and earlier.complete
-    known = metric(value.number, earlier.number if earlier else None, counted)
-    return known.model_copy(update={"estimated": value.estimated or bool(earlier and earlier.estimated)})
+        known = Metric(value=value.number, before=None, change=None, without_change="not_counted")
+    else:
+        counted = views_counted and not partial and earlier is not None and not earlier.unknown
+        known = metric(value.number, earlier.number if earlier else None, counted)
+    estimated = value.estimated or bool(earlier and earlier.estimated)
+    return known.model_copy(update={"estimated": estimated, "partial": partial})
 
 
 def visitors_of(span: Span, found: Found) -> Visitors | None:
@@ -202,11 +203,13 @@ def visitors_of(span: Span, found: Found) -> Visitors | None:
         None if there were views, but nobody knows whose.
     """
     known = [found.visitors[day] for day in _dates(span) if day in found.visitors]
-    viewed = sum(bool(day.profile_views or day.contact_views) for day in _rows(span, found))
+    viewed = [day.date for day in _rows(span, found) if day.profile_views or day.contact_views]
     if viewed and not known:
         return None
     number = known[0].number if len(known) == 1 else found.merged([day.sketch for day in known]) if known else 0
-    return Visitors(number, len(known) > 1 and number > EXACT_UP_TO, complete=len(known) >= viewed)
+    return Visitors(
+        number, len(known) > 1 and number > EXACT_UP_TO, [day for day in viewed if day not in found.visitors]
+    )
 
 
 def trend(span: Span, found: Found) -> Trend:

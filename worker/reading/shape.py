@@ -53,6 +53,8 @@ class Metric(Part):
     """Why there is no change; None if there is one, or if the value is not known."""
     estimated: bool = False
     """Whether one of the numbers is an estimate."""
+    partial: bool = False
+    """Whether days are missing in the value, for nobody knows who came: only visitors can be so."""
 
 
 class Metrics(Part):

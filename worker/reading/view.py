@@ -127,6 +127,8 @@ def _number(value: int | None) -> str:
 
 
 def _change(metric: Metric) -> Text:
+    if metric.partial:
+        return Text("of some days only", style="dim")
     if metric.change is None:
         return Text(WITHOUT_CHANGE[metric.without_change] if metric.without_change else "", style="dim")
     style = "green" if metric.change > 0 else "red" if metric.change < 0 else ""

@@ -270,6 +270,8 @@ def _chip(metric: Metric, words: Words) -> Chip | None:
         kind = "good" if metric.change > 0 else "bad" if metric.change < 0 else ""
         return Chip(words.percent(metric.change, signed=True), kind)
     assert metric.without_change is not None
+    if metric.partial:
+        return Chip(words("partial"), "")
     return Chip(words(metric.without_change), "accent" if metric.without_change == "new" else "")
 
 

@@ -71,8 +71,9 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "new": Text("new", "с нуля"),
         "not_counted": Text("not counted then", "тогда не считали"),
         "no_period_before": Text("no period before", "не с чем сравнить"),
+        "partial": Text("of some days only", "лишь за часть дней"),
         "visitors_unknown": Text(
-            "unknown: the site does not send a visitorId", "неизвестно: сайт не передаёт visitorId"
+            "not known yet, or the site sends no visitorId", "пока неизвестно, или сайт не передаёт visitorId"
         ),
         "uncounted": Text("was not counted in these days", "в эти дни не считали"),
         "estimate": Text(
