@@ -4,6 +4,8 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
+from worker.printable import printable
+
 Kept = Sequence[Sequence[str | dict[str, str]]]
 """`[[name, value], …]`; bytes that are no text are `{"base64": "…"}`."""
 
@@ -21,7 +23,7 @@ def from_json(kept: Kept) -> list[bytes]:
 
 def readable(part: str | dict[str, str]) -> str:
     """A name or value for a person."""
-    return part if isinstance(part, str) else repr(_bytes(part))
+    return printable(part) if isinstance(part, str) else repr(_bytes(part))
 
 
 def _kept(raw: bytes) -> str | dict[str, str]:

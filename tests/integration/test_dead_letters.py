@@ -165,6 +165,16 @@ def test_show_tells_what_became_of_it(settings: Settings, connection: Connection
     assert "requeued" in output
 
 
+def test_no_terminal_obeys_what_others_wrote(settings: Settings, client: redis.Redis) -> None:
+    """Control characters in names and values are shown, in the list as well."""
+    add(client, event("\x1b[2Janna", type="\x1b]0;x\x07", **{"\x9b31m": "\u202eevil"}))
+    drain(settings)
+    output = run(settings, "list")[1] + run(settings, "show", str(letters(settings)[0]["id"]))[1]
+    assert not [letter for letter in output if letter in "\x07\x1b\x9b\u202e"]
+    for text in (r"\x1b[2Janna", r"\x1b]0;x\x07", r"\x9b31m", r"\u202eevil"):
+        assert text in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -267,6 +267,14 @@ def test_a_long_value_is_cut() -> None:
     assert "898 more" in page(ops)
 
 
+def test_what_cannot_be_seen_is_shown() -> None:
+    """A value that turns the direction of writing round does not look like another one."""
+    letter = Glimpse(7, NOW, "s", "1-1", "bad_specialist", [("\u202eepyt", "\u202elive\u200b", 6)], 1)
+    ops = seen(all_is_well(dead_letters=[DeadLetters("bad_specialist", 1, NOW)], latest_letters=[letter]))
+    [reason] = ops.dead_letters or ()
+    assert reason.examples[0].fields == [(r"\u202eepyt", r"\u202elive\u200b")]
+
+
 def test_what_cannot_be_sent_again_has_no_button() -> None:
     """Letters of which only the beginning was kept are not offered to be requeued."""
     letter = Glimpse(7, NOW, "s", "1-1", "entry_too_large", [], 0)

@@ -18,6 +18,7 @@ from worker.daily.visitors import Visitors
 from worker.days import date_of
 from worker.inspection.explain import Explanation, Hour, Sighting, Trace, explain, trace
 from worker.operations.run_intake import OF_A_FILE
+from worker.printable import printable
 from worker.settings import Settings
 from worker.store import connect_postgres
 from worker.stream import connect_redis
@@ -279,7 +280,7 @@ def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
     for event in found.ledger:
         where = f"{event.specialist_id}, {event.date} ({time_zone})"
         how = f"excluded ({event.excluded}), kept without being counted" if event.excluded else "counted"
-        contact = f", {_harmless(event.contact_type)}" if event.contact_type else ""
+        contact = f", {printable(event.contact_type)}" if event.contact_type else ""
         yield "ledger", f"{how}: {where}, from {_entry(event.entry_id, event.shard)}"
         yield "", f"{event.type}{contact}, {event.source}, occurred {utc(event.occurred_at)} UTC"
     for letter, actions in found.letters:
@@ -297,11 +298,6 @@ def _places(found: Trace, time_zone: str) -> Iterator[tuple[str, str]]:
         yield "not seen", "in no stream, not in the ledger, not among the dead letters"
     elif not found.entries:
         yield "stream", "no entry with it is there any more"
-
-
-def _harmless(text: str) -> str:
-    """What somebody sent, without the characters that a terminal obeys."""
-    return text if text.isprintable() else repr(text)
 
 
 def _state(entry: Sighting) -> str:

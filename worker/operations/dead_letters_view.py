@@ -45,7 +45,7 @@ def run_list(settings: Settings, wanted: Filter, *, limit: int, as_json: bool) -
         return 0
     table = Table("id", "buried, UTC", "reason", "specialist", "type", "entry", "stream", box=None, header_style="dim")
     for letter in letters:
-        fields = _fields(letter)
+        fields = dict(_fields(letter))
         table.add_row(
             str(letter.id),
             utc(letter.buried_at),
@@ -87,7 +87,7 @@ def run_show(settings: Settings, letter_id: int, *, as_json: bool) -> int:
     ):
         facts.add_row(name, Text(value))
     fields = Table("field", "value", box=None, header_style="dim", pad_edge=False)
-    for name, value in _fields(letter).items():
+    for name, value in _fields(letter):
         fields.add_row(Text(_shortened(name)), Text(_shortened(value)))
     done = Table("when, UTC", "what", "by", "sent again as", box=None, header_style="dim", pad_edge=False)
     for action in actions:
@@ -153,8 +153,8 @@ def _settle(connection: Connection, wanted: Filter, pages: Iterator[Settled], do
     return 0 if settled else NOT_FOUND
 
 
-def _fields(letter: Letter) -> dict[str, str]:
-    return {readable(name): readable(value) for name, value in letter.fields}
+def _fields(letter: Letter) -> list[tuple[str, str]]:
+    return [(readable(name), readable(value)) for name, value in letter.fields]
 
 
 def _document(letter: Letter) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from worker.operations.legacy_keys import (
     Total,
     parse_key,
     parse_value,
-    printable,
     shown,
     source_of,
 )
+from worker.printable import printable
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors

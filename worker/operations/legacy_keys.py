@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from worker.events import SOURCES
 from worker.operation import Problem
+from worker.printable import printable
 
 LEGACY_KEYS = "*:view*"
 """A pattern that all of them match, and few others."""
@@ -105,8 +106,3 @@ def parse_value(key: bytes, value: bytes, what: Counter | Total) -> int | Proble
 def shown(key: bytes) -> str:
     """A key as a person can read it and PostgreSQL can keep it."""
     return printable(key[:200].decode("utf-8", "backslashreplace"))
-
-
-def printable(text: str) -> str:
-    """A text without the characters that a terminal obeys: anybody may have asked the site for any specialist."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from worker.operation import Problem
 from worker.operations.legacy import LegacyArguments, State, add_up, fold_day, noted_dates, problems_of, read_counters
-from worker.operations.legacy_keys import Counter, printable
+from worker.operations.legacy_keys import Counter
+from worker.printable import printable
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import connect_postgres, known_specialists, postgres_errors

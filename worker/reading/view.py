@@ -15,6 +15,7 @@ from worker.console import make_console
 from worker.days import local_date
 from worker.errors import AnalyticsError
 from worker.link import Link
+from worker.printable import printable
 from worker.reading.chart import bars
 from worker.reading.period import Step, parse_period
 from worker.reading.read import counted_until, read
@@ -186,17 +187,14 @@ def _contact_types(found: Reading) -> Table | str:
     since = f", from {block.first} on" if block.first > found.period.first else ""
     table = _table(f"contact views by type{since}", "", "share")
     for kind in block.types:
-        table.add_row(Text(_harmless(kind.type)), f"{kind.views:,}", f"{kind.share} %")
+        table.add_row(Text(_kind(kind.type)), f"{kind.views:,}", f"{kind.share} %")
     if not block.types:
         table.add_row("none")
     return table
 
 
-def _harmless(contact_type: str | None) -> str:
-    """What somebody sent, without the characters that a terminal obeys."""
-    if contact_type is None:
-        return "another, or not said"
-    return contact_type if contact_type.isprintable() else repr(contact_type)
+def _kind(contact_type: str | None) -> str:
+    return "another, or not said" if contact_type is None else printable(contact_type)
 
 
 def _freshness(fresh: Freshness, time_zone: str) -> str:
@@ -226,7 +224,7 @@ def _lines(found: Reading) -> Iterator[tuple[object, ...]]:
         yield "sources", source.source, *days, source.views, None, None, source.share
     if block := found.contact_types:
         for kind in block.types:
-            name = _harmless(kind.type)
+            name = _kind(kind.type)
             # A spreadsheet takes what begins like this for a formula, and anybody can send it.
             name = f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
             yield "contactTypes", name, block.first, block.last, kind.views, None, None, kind.share

@@ -14,6 +14,7 @@ from worker.inspection.status_view import closing_in_words, freshness, outcomes_
 from worker.operations.dead_letters import Glimpse
 from worker.operations.run_view import arguments_in_words, progress, result_in_words, took
 from worker.operations.runs import Run
+from worker.printable import printable
 from worker.scheduler import SCHEDULE
 from worker.units import duration
 from worker.upkeep.schedule_view import Line as ScheduleLine
@@ -294,13 +295,13 @@ def _letter(letter: Glimpse, clock: Clock) -> LetterRow:
         clock(letter.buried_at),
         letter.stream,
         letter.entry_id,
-        [(name, _cut(value, length)) for name, value, length in letter.fields],
+        [(printable(name), _cut(value, length)) for name, value, length in letter.fields],
         letter.fields_in_all - len(letter.fields),
     )
 
 
 def _cut(value: str, length: int) -> str:
-    return value if len(value) >= length else f"{value}… ({length:,} characters)"
+    return printable(value) if len(value) >= length else f"{printable(value)}… ({length:,} characters)"
 
 
 def run_row(run: Run, clock: Clock) -> RunRow:
