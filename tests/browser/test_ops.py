@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, TimeoutError, expect
 
 from tests.browser.dataset import DAYS, NINA
 from tests.browser.stage import Stage
@@ -80,6 +80,28 @@ def test_a_run_is_seen_while_it_goes(browser: Browser, working: Stage) -> None:
         expect(run).to_contain_text("30 of 30 days")
         assert visit.page.evaluate("window.notReloaded")
     assert working.row(NINA, days[9])[0] == data.sum(NINA, days[9], days[9]).profile_views
+
+
+def test_a_token_that_ends_while_one_looks(browser: Browser, stage: Stage) -> None:
+    """Who is signed out is told so, and that all is well is no longer what page and tab say; nothing is asked any more
+    before somebody looks again, and with a good token it goes on.
+    """
+    with visiting(browser, stage, expected=("401",)) as visit:
+        log_in(visit, "operator", Audience.OPERATOR)
+        visit.go(OPS)
+        keep(visit, token(stage, "operator", Audience.OPERATOR, hours=-0.1), Audience.OPERATOR)
+        page = visit.page
+        expect(page.locator("#live-state")).to_contain_text("signed out")
+        expect(page).to_have_title("You are signed out: open a new link – analytics worker")
+        expect(page.locator("#live.stale")).to_have_count(1)
+        assert visit.barriers() == []
+        with pytest.raises(TimeoutError), page.expect_request("**/ops/live", timeout=3_000):
+            pass
+        log_in(visit, "operator", Audience.OPERATOR)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.locator("#live-state")).to_have_text("Live")
+        expect(page.locator("#live.stale")).to_have_count(0)
+        assert "signed out" not in page.title()
 
 
 def test_without_javascript(browser: Browser, working: Stage) -> None:

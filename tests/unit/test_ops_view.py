@@ -267,6 +267,21 @@ def test_a_long_value_is_cut() -> None:
     assert "898 more" in page(ops)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "action", "lost", "says"),
+    [
+        ("trimmed_unread", "went_on", 1_800, "1,800"),
+        ("emptied", "rewound", None, "not known"),
+        ("mostly_bad", "halted", None, "–"),
+        ("waived", "resumed", None, "–"),
+    ],
+)
+def test_what_a_finding_has_cost(verdict: str, action: str, lost: int | None, says: str) -> None:
+    """A halt does not look as if it had lost something."""
+    ops = seen(replace(all_is_well(), findings=[ContinuityEvent(NOW, "s", verdict, action, lost)]))
+    assert [finding.lost for finding in ops.findings] == [says]
+
+
 def test_what_cannot_be_seen_is_shown() -> None:
     """A value that turns the direction of writing round does not look like another one."""
     letter = Glimpse(7, NOW, "s", "1-1", "bad_specialist", [("\u202eepyt", "\u202elive\u200b", 6)], 1)

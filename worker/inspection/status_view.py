@@ -14,7 +14,7 @@ from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
 from worker.console import make_console
-from worker.inspection.status import Books, Closing, Outcomes, ShardStatus, Status, read_status
+from worker.inspection.status import Books, Closing, ContinuityEvent, Outcomes, ShardStatus, Status, read_status
 from worker.operations.request_store import RequestStand
 from worker.operations.run_view import document, progress, took
 from worker.settings import Settings, without_credentials
@@ -127,8 +127,15 @@ def _dead_letters_table(status: Status) -> Table:
 
 
 def _continuity_table(status: Status) -> Table:
-    rows = [(utc(event.happened_at), *event[1:]) for event in status.continuity]
+    rows = [(utc(event.happened_at), *event[1:-1], lost_in_words(event)) for event in status.continuity]
     return _table("Found wrong with the streams", ("when, UTC", "stream", "finding", "action", "lost"), rows)
+
+
+def lost_in_words(event: ContinuityEvent) -> str:
+    """How many entries a finding has cost. A halt costs none: they wait."""
+    if event.lost is not None:
+        return f"{event.lost:,}"
+    return "–" if event.action in ("halted", "resumed") else "not known"
 
 
 def outcomes_in_words(outcomes: Outcomes) -> str:

@@ -10,7 +10,13 @@ from zoneinfo import ZoneInfo
 from jobs.view import JobsView, QueueView
 from worker.events import Reason
 from worker.inspection.status import ContinuityEvent, ShardStatus
-from worker.inspection.status_view import closing_in_words, freshness, outcomes_in_words, requests_in_words
+from worker.inspection.status_view import (
+    closing_in_words,
+    freshness,
+    lost_in_words,
+    outcomes_in_words,
+    requests_in_words,
+)
 from worker.operations.dead_letters import Glimpse
 from worker.operations.run_view import arguments_in_words, progress, result_in_words, took
 from worker.operations.runs import Run
@@ -354,8 +360,7 @@ def _workers(jobs: JobsView) -> Iterator[WorkerRow]:
 
 
 def _finding(event: ContinuityEvent, clock: Clock) -> FindingRow:
-    lost = "not known" if event.lost is None else f"{event.lost:,}"
-    return FindingRow(clock(event.happened_at), event.stream, event.verdict, event.action, lost)
+    return FindingRow(clock(event.happened_at), event.stream, event.verdict, event.action, lost_in_words(event))
 
 
 def run_in_words(run: Run) -> str:

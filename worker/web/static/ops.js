@@ -20,6 +20,13 @@
     state.hidden = false;
   }
 
+  // What is shown is of a while ago, and nobody shall take it for now, not even by the name of the tab.
+  function goStale(text) {
+    say("bad", text);
+    document.title = `${text} – analytics worker`;
+    live.classList.add("stale"); // the next answer takes it away
+  }
+
   async function look() {
     const answer = await fetch(live.dataset.source, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (answer.status === 401) return false;
@@ -36,12 +43,12 @@
     timer = 0;
     if (document.hidden) return;
     try {
-      if (!(await look())) return say("bad", "You are signed out: open a new link");
+      if (!(await look())) return goStale("You are signed out: open a new link");
       wait = EVERY_MS;
       say("good", "Live");
     } catch {
       wait = Math.min(LONGEST_MS, wait * 1.5);
-      if (!state.classList.contains("bad")) say("bad", `No answer since ${new Date().toLocaleTimeString("en-GB")}`);
+      if (!state.classList.contains("bad")) goStale(`No answer since ${new Date().toLocaleTimeString("en-GB")}`);
     }
     if (!document.hidden && !timer) timer = setTimeout(go, wait);
   }
