@@ -50,6 +50,17 @@ def test_a_reader_who_goes(settings: Settings, connection: Connection, arguments
         assert run_into(pipe, settings, arguments) == (code, "" if arguments[0] == "export" else errors)
 
 
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_no_standard_output(settings: Settings, file_format: str) -> None:
+    """An export whose standard output was closed says so in one line, and writes nowhere else."""
+    command = 'exec "$@" >&-'
+    ran = subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "worker", *EXPORT, "--format", file_format],
+        cwd=TOP, env=os.environ | environment(settings), stderr=subprocess.PIPE, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (2, "error cannot write standard output: Bad file descriptor\n")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["schedule", "--list"], EXPORT], ids=" ".join)
 def test_a_disk_that_is_full(settings: Settings, arguments: Sequence[str]) -> None:
     """Where standard output cannot be written, that is one line and exit code 2."""

@@ -201,7 +201,7 @@ def test_into_a_pipe_whose_reader_goes(settings: Settings, connection: Connectio
             assert (process.wait(60), process.stderr.read()) == (0, "")
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
 def test_aborted(
     settings: Settings, connection: Connection, tmp_path: Path, by: signal.Signals, file_format: str

@@ -1,8 +1,10 @@
 """`python -m worker export`: the daily table as a file, streamed: a million rows need no more memory than a few."""
 
 import csv
+import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -42,7 +44,7 @@ def run_export(settings: Settings, first: date, last: date, file_format: str, ou
     """
     days_between(first, last)
     written_by = WRITERS[file_format]()
-    if output == STANDARD_OUTPUT and file_format == "parquet" and sys.stdout.isatty():
+    if output == STANDARD_OUTPUT and file_format == "parquet" and sys.stdout and sys.stdout.isatty():
         raise Stop("Parquet is nothing for a terminal: name a file with --output, or send it into a pipe")
     with connect_postgres(settings, "export") as connection:
         try:
@@ -125,6 +127,8 @@ WRITERS: dict[str, Callable[[], WrittenBy]] = {"csv": _csv, "parquet": _parquet}
 def _opened(output: Path) -> Iterator[IO[bytes]]:
     """The file to write. One that is no file (a pipe, a device) is written as it is."""
     if output == STANDARD_OUTPUT:
+        if sys.stdout is None:  # closed by whoever started us; its number may be another file's by now
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as pipe:  # Python would flush its own once more at its end
             yield pipe
     elif output.exists() and not output.is_file():
@@ -134,10 +138,20 @@ def _opened(output: Path) -> Iterator[IO[bytes]]:
         output = output.resolve()  # a link stays one
         part = output.with_name(f".{output.name}.{os.getpid()}.part")
         try:
-            with part.open("xb") as file:
+            with _ended_by_sigterm(), part.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """In this block SIGTERM ends the command as Ctrl-C does: after it has put away what it has begun."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
