@@ -114,7 +114,7 @@ const drawTrend = () => {
         {
           ...axis,
           grid: { show: false },
-          size: 34,
+          size: 26,
           space: 72,
           incrs: [1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 60, 90, 120],
           values: (_, splits) => splits.map((at) => ticks[at] ?? ""),
