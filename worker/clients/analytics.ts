@@ -308,7 +308,7 @@ function drop(pending: Pending, reason: Drop['reason'], error: unknown): void {
 function warn({ reason, error }: Drop): void {
   if (Date.now() - shared.warnedAt < 60_000) return
   shared.warnedAt = Date.now()
-  console.warn(`analytics: ${shared.dropped} dropped so far, the last one as ${reason}:`, error)
+  console.warn(`analytics: ${shared.dropped} dropped so far, the last one as ${reason}:`, error ?? 'no answer yet')
 }
 
 function laneOf(redis: RedisClient, stream: string): Lane {
