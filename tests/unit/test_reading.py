@@ -262,6 +262,22 @@ def test_visitors_who_are_not_known() -> None:
     assert (unknown_then.value, unknown_then.before, unknown_then.without_change) == (2, None, "not_counted")
 
 
+def test_what_nobody_counted_has_no_number() -> None:
+    """A period of which no day was counted has no numbers, and none is 0: neither now nor before. Outcomes that were
+    counted for a day have theirs.
+    """
+    since = TODAY - timedelta(days=6)
+    new = read("week", [Day(TODAY, 5, 1, 0, 0, 0)], counting_since=since)
+    assert (new.metrics.profile_views.value, new.metrics.profile_views.before) == (5, None)
+    assert new.metrics.profile_views.without_change == "not_counted"
+    never = read("week", counting_since=None)
+    assert [metric.value for _, metric in never.metrics] == [None] * 6
+    assert [value for _, value in never.funnel] == [None] * 4 + [0.0] * 3
+    outcomes = read("week", [Day(TODAY, 0, 0, 3, 1, 0)], counting_since=None)
+    assert [metric.value for _, metric in outcomes.metrics] == [None, None, 3, 1, 0, None]
+    assert (outcomes.funnel.contact_to_request, outcomes.funnel.request_to_order) == (0.0, 33.3)
+
+
 def test_ranges() -> None:
     """A range is what it says, one without an end goes on until today, and so does one that ends in the future."""
     span = parse_period(None, "2026-11-01", "2026-11-10", TODAY).span(None)

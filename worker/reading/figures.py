@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from math import floor
 from operator import attrgetter
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from worker.reading.period import Asked, Span, step_of, steps
 from worker.reading.shape import (
@@ -140,10 +140,19 @@ def _metrics(span: Span, before: Span | None, found: Found, today: date) -> Metr
     views_counted = all(_views_counted(day, found) for day in of_before)
     outcomes_counted = all(_outcomes_counted(day, found) for day in of_before)
     rows, rows_before = _rows(span, found), _rows(before, found) if before else []
+    of_span = list(_dates(span))
 
     def of(name: str, counted: bool) -> Metric:
-        value, earlier = (sum(map(attrgetter(name), days)) for days in (rows, rows_before))
-        return metric(value, earlier if before else None, counted)
+        is_counted = _outcomes_counted if name in OUTCOMES else _views_counted
+        value, earlier = (
+            sum(map(attrgetter(name), its_rows)) if any(is_counted(day, found) for day in days) else None
+            for days, its_rows in ((of_span, rows), (of_before, rows_before))
+        )
+        if value is None:
+            return Metric(value=None, before=earlier, change=None)
+        if before and earlier is None:
+            return Metric(value=value, before=None, change=None, without_change="not_counted")
+        return metric(value, earlier, counted)
 
     return Metrics(
         profile_views=of("profile_views", views_counted),
@@ -200,11 +209,11 @@ def visitors_of(span: Span, found: Found) -> Visitors | None:
     """How many different people there were on some days: never the sum of the days, for who came on two is one.
 
     Returns:
-        None if there were views, but nobody knows whose.
+        None if there were views, but nobody knows whose, or if nobody counted.
     """
     known = [found.visitors[day] for day in _dates(span) if day in found.visitors]
     viewed = [day.date for day in _rows(span, found) if day.profile_views or day.contact_views]
-    if viewed and not known:
+    if not known and (viewed or not any(_views_counted(day, found) for day in _dates(span))):
         return None
     number = known[0].number if len(known) == 1 else found.merged([day.sketch for day in known]) if known else 0
     return Visitors(
@@ -252,17 +261,20 @@ def _outcomes_counted(day: date, found: Found) -> bool:
 
 def _funnel(metrics: Metrics) -> Funnel:
     views, contacts, requests, orders = (
-        cast(int, each.value)  # only visitors may not be known
-        for each in (metrics.profile_views, metrics.contact_views, metrics.requests, metrics.orders)
+        each.value for each in (metrics.profile_views, metrics.contact_views, metrics.requests, metrics.orders)
     )
+
+    def rate(part: int | None, whole: int | None) -> float:
+        return conversion_rate(part or 0, whole or 0)
+
     return Funnel(
         profile_views=views,
         contact_views=contacts,
         requests=requests,
         orders=orders,
-        profile_to_contact=conversion_rate(contacts, views),
-        contact_to_request=conversion_rate(requests, contacts),
-        request_to_order=conversion_rate(orders, requests),
+        profile_to_contact=rate(contacts, views),
+        contact_to_request=rate(requests, contacts),
+        request_to_order=rate(orders, requests),
     )
 
 

@@ -44,7 +44,7 @@ class Metric(Part):
     """A number of the period."""
 
     value: int | None
-    """None: not known."""
+    """None: not known, or nobody counted on any of the days."""
     before: int | None
     """The same of the period before."""
     change: float | None
@@ -91,12 +91,14 @@ class Trend(Part):
 
 
 class Funnel(Part):
-    """From those who saw the profile to those who ordered. A rate is percent with one decimal, 0 of nothing."""
+    """From those who saw the profile to those who ordered. A rate is percent with one decimal, 0 of nothing; a number
+    that nobody counted is None.
+    """
 
-    profile_views: int
-    contact_views: int
-    requests: int
-    orders: int
+    profile_views: int | None
+    contact_views: int | None
+    requests: int | None
+    orders: int | None
     profile_to_contact: float
     contact_to_request: float
     request_to_order: float

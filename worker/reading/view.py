@@ -166,10 +166,10 @@ def _axis(first: date, last: date, width: int) -> str:
 def _funnel(found: Reading) -> Table:
     funnel = found.funnel
     table = _table("funnel", "", "of the one before")
-    table.add_row("profile views", f"{funnel.profile_views:,}", "")
-    table.add_row("contact views", f"{funnel.contact_views:,}", f"{funnel.profile_to_contact:g} %")
-    table.add_row("requests", f"{funnel.requests:,}", f"{funnel.contact_to_request:g} %")
-    table.add_row("orders", f"{funnel.orders:,}", f"{funnel.request_to_order:g} %")
+    table.add_row("profile views", _number(funnel.profile_views), "")
+    table.add_row("contact views", _number(funnel.contact_views), f"{funnel.profile_to_contact:g} %")
+    table.add_row("requests", _number(funnel.requests), f"{funnel.contact_to_request:g} %")
+    table.add_row("orders", _number(funnel.orders), f"{funnel.request_to_order:g} %")
     return table
 
 

@@ -238,7 +238,7 @@ def _losses(losses: Sequence[Loss], words: Words) -> Iterator[str]:
 def _card(name: str, metric: Metric, reading: Reading, words: Words) -> Card:
     trend, open_points = reading.trend, int(reading.period.last_is_open)
     over = trend.points[: len(trend.points) - open_points]  # a line that ends in half a day only falls
-    known = metric.value is not None and _counted(trend, name)
+    known = metric.value is not None
     number, before = metric.value or 0, metric.before or 0
     return Card(
         name=name,
@@ -246,7 +246,7 @@ def _card(name: str, metric: Metric, reading: Reading, words: Words) -> Card:
         value=_about(number, metric, words) if known else None,
         chip=_chip(metric, words) if known else None,
         before=words("was", number=_about(before, metric, words)) if known and metric.change is not None else None,
-        note=None if known else words("visitors_unknown" if metric.value is None else "uncounted"),
+        note=None if known else words("visitors_unknown" if _counted(trend, name) else "uncounted"),
         spark=spark([getattr(point, name) for point in over]) if known else "",
     )
 
@@ -371,7 +371,7 @@ def _funnel(funnel: Funnel, words: Words) -> Iterator[Stage]:
         "requests": funnel.contact_to_request if funnel.contact_views else None,
         "orders": funnel.request_to_order if funnel.requests else None,
     }
-    numbers: dict[str, int] = {name: getattr(funnel, name) for name in rates}
+    numbers: dict[str, int] = {name: getattr(funnel, name) or 0 for name in rates}
     most = max(numbers.values()) or 1
     for name, rate in rates.items():
         said = words(f"rate_{name}", rate=words.percent(rate)) if rate is not None else None
