@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -85,7 +85,8 @@ class Stage:
         """
         if (code := self.worker.poll()) is not None:
             raise Stop(f"the worker ended with exit code {code}; its last words: {self.last_words()[-1]}")
-        return read_status(self.settings, self.connection, self.client, sample_s=0.0)
+        with held():  # cut off in a transaction, a connection can be used no more, not even to end that
+            return read_status(self.settings, self.connection, self.client, sample_s=0.0)
 
     def count(self) -> Count:
         """What the database has: the whole daily table, and the books."""
@@ -147,7 +148,7 @@ def stage(specialists: Sequence[str], defaults: Mapping[str, str], did: Step) ->
             os.environ.setdefault(name, value)
         settings = load_settings()
         client = stack.enter_context(connect_redis(settings))
-        connection = stack.enter_context(connect_postgres(settings, "demo"))
+        connection = stack.enter_context(closing(connect_postgres(settings, "demo")))
         if borrowed:
             _refuse_data(settings, connection, client)
             did(f"your servers are empty: {_places(settings)}")
