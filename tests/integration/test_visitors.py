@@ -336,7 +336,7 @@ def test_which_dates_a_day_of_the_ledger_has_a_part_in(
 def test_a_range_that_is_none(connection: Connection) -> None:
     """A range the wrong way round, or an endless one, is one clear line."""
     for first, last in ((TODAY, OLD), (date(1, 1, 1), TODAY)):
-        with pytest.raises(Stop, match="turn them round|at most"):
+        with pytest.raises(Stop, match=r"turn them round|at most"):
             visitors_of(connection, "anna", first, last, "UTC")
 
 
