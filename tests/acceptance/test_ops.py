@@ -229,8 +229,9 @@ def test_requeue(settings: Settings, connection: Connection, client: redis.Redis
         assert (answer.code, answer.headers["location"]) == (303, "/ops?run=2")
         wait_until(lambda: sorted(daily(connection).values()) == [(1, 0), (2, 0)], "all are counted")
         ops.wait(lambda page: " is done: 2 of 2 letters" in page.texts["said"], "it is told", "/ops/live?run=2")
+        ops.wait(lambda page: "done" in page.texts["run-2"], "the next look shows it too")
         page = ops.ask()
-        assert "None lies buried" in page.texts["dead-letters"] and "done" in page.texts["run-2"]
+        assert "None lies buried" in page.texts["dead-letters"]
         assert page.texts["workers"].count("rollup") >= 1 and "reason unknown_specialist" in page.texts["run-2"]
 
 
