@@ -33,10 +33,8 @@ def standard_output() -> Iterator[None]:
         Stop: it cannot be written, because a disk is full, say.
     """
     before = sys.stdout
-    try:
-        descriptor = before.fileno()
-        assert isinstance(before, io.TextIOWrapper)
-    except (AttributeError, OSError):  # closed by whoever started us, or no file at all
+    # It is None where whoever started us has closed it.
+    if not isinstance(before, io.TextIOWrapper) or (descriptor := _descriptor(before)) is None:
         yield
         return
     sys.stdout = io.TextIOWrapper(
@@ -50,6 +48,14 @@ def standard_output() -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stdout = before
+
+
+def _descriptor(stream: io.TextIOWrapper) -> int | None:
+    """Of the file behind it; None: there is no file."""
+    try:
+        return stream.fileno()
+    except OSError:
+        return None
 
 
 class _Output(io.FileIO):
