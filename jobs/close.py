@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from jobs.tick import scheduled
 from worker.settings import load_settings
 from worker.upkeep.close import close_days, compare_closed_days
+from worker.upkeep.packing import compare_packed_months
 
 
 @scheduled
@@ -19,9 +20,11 @@ def days() -> dict[str, int | str | None]:
 
 @scheduled
 def books() -> dict[str, int]:
-    """Hold the last closed days against their events once more.
+    """Hold some packed months against their days, and the last closed days against their events once more.
 
     Returns:
         What was done, counted.
     """
-    return compare_closed_days(load_settings(), datetime.now(UTC))
+    settings = load_settings()
+    wrong_months = compare_packed_months(settings)
+    return compare_closed_days(settings, datetime.now(UTC)) | {"wrong_months": wrong_months}

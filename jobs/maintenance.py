@@ -1,8 +1,9 @@
-"""Doorway: what keeps the ledger and the streams in shape."""
+"""Doorway: what keeps the ledger, the packed months and the streams in shape."""
 
 from jobs.tick import scheduled
 from worker.settings import load_settings
 from worker.upkeep.maintenance import keep_ledger, trim_other_streams
+from worker.upkeep.packing import pack_months
 
 
 @scheduled
@@ -13,6 +14,16 @@ def partitions() -> dict[str, int]:
         What was done, counted.
     """
     return keep_ledger(load_settings())
+
+
+@scheduled
+def pack() -> dict[str, int]:
+    """Pack the months that changed and the days that are over, so that readings are quick.
+
+    Returns:
+        What was done, counted.
+    """
+    return pack_months(load_settings())
 
 
 @scheduled

@@ -32,6 +32,7 @@ FUNCTIONS = frozenset(
         "jobs.rollup.rollup",
         "jobs.close.days",
         "jobs.close.books",
+        "jobs.maintenance.pack",
         "jobs.maintenance.partitions",
         "jobs.maintenance.trim",
         "jobs.outcomes.open_days",

@@ -72,7 +72,13 @@ SCHEDULE = (
     ),
     # Each hour and not once a night: a day that is not read to its end at midnight is then closed an hour later.
     Scheduled("close", "20 * * * *", "jobs.close.days", "close the days that are over: compare them with their events"),
-    Scheduled("books", "40 3 * * *", "jobs.close.books", "compare the last closed days with their events once more"),
+    Scheduled(
+        "books",
+        "40 3 * * *",
+        "jobs.close.books",
+        "compare the last closed days with their events once more, and some packed months with their days",
+    ),
+    Scheduled("pack", "*/5 * * * *", "jobs.maintenance.pack", "pack the days that are over, for quick readings"),
     Scheduled("trim", "50 3 * * *", "jobs.maintenance.trim", "trim the streams of another number of shards"),
 )
 

@@ -31,6 +31,7 @@ BEGIN
                       CASE
                           WHEN relname = 'migration' OR relkind IN ('v', 'm') THEN 'SELECT'
                           WHEN relname ~ '^(event|dead_letter|continuity_event)' THEN 'SELECT, INSERT'
+                          WHEN relname IN ('packed_month', 'changed_month') THEN 'SELECT, INSERT, UPDATE, DELETE'
                           ELSE 'SELECT, INSERT, UPDATE'
                       END,
                       oid::regclass, role)

@@ -1,9 +1,34 @@
 -- Everything that a reading is made of, of one specialist: one statement, and so one moment and one round trip. Always one
--- row; lists are arrays, of which those of one name belong together. Locks nothing.
-WITH daily AS MATERIALIZED (
-    SELECT "date", "profileViews", "contactViews", "consultationRequests", "orders", "reviews", "sources"
-    FROM "SpecialistAnalyticsDaily"
-    WHERE "specialistId" = %(specialist)s AND "date" BETWEEN %(first_before)s AND %(last)s
+-- row; lists are arrays, of which those of one name belong together. There may be days among them that were not asked for,
+-- and they are in no order, but no date is there twice. Locks nothing.
+WITH packing AS MATERIALIZED (
+    SELECT through FROM analytics.packing WHERE time_zone = %(time_zone)s AND through IS NOT NULL
+),
+changed AS MATERIALIZED (
+    SELECT DISTINCT month FROM analytics.changed_month WHERE specialist_id = %(specialist)s
+),
+packed AS MATERIALIZED (
+    SELECT *
+    FROM analytics.packed_month
+    WHERE specialist_id = %(specialist)s
+      AND month BETWEEN date_trunc('month', %(first_before)s::date)::date AND %(last)s
+      AND month <= (SELECT through FROM packing)
+      AND month NOT IN (SELECT month FROM changed)
+),
+-- The days behind what is packed, which may be further for this specialist than for all, and the months that changed.
+open AS (
+    SELECT greatest(%(first_before)s, (SELECT through + 1 FROM packing), (SELECT max(through) + 1 FROM packed)) AS first,
+           %(last)s::date AS last
+    UNION ALL
+    SELECT greatest(%(first_before)s, month), least(%(last)s, through, (month + interval '1 month - 1 day')::date)
+    FROM changed, packing
+),
+months AS MATERIALIZED (
+    SELECT * FROM packed
+    UNION ALL
+    SELECT days.*
+    FROM open, analytics.pack_days(%(specialist)s, open.first, open.last, %(time_zone)s) AS days
+    WHERE open.first <= open.last
 ),
 ledger AS MATERIALIZED (
     SELECT (SELECT max(day) + 1 FROM analytics.sealed_day) AS behind_sealed,
@@ -14,7 +39,7 @@ ledger AS MATERIALIZED (
               AND relispartition
             ORDER BY relname LIMIT 1) AS oldest
 ),
-facts AS (
+facts AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM "SpecialistProfile" WHERE "id" = %(specialist)s) AS known,
            (SELECT min("date") FROM "SpecialistAnalyticsDaily"
             WHERE "specialistId" = %(specialist)s AND "date" >= %(first_before)s) AS first_day,
@@ -34,40 +59,20 @@ facts AS (
     FROM ledger
 ),
 days AS (
-    SELECT array_agg("date") AS dates,
-           array_agg("profileViews") AS profile_views,
-           array_agg("contactViews") AS contact_views,
-           array_agg("consultationRequests") AS requests,
-           array_agg("orders") AS orders,
-           array_agg("reviews") AS reviews
-    FROM daily
+    SELECT analytics.concat(dates) AS dates,
+           analytics.concat(numbers) AS numbers,
+           analytics.concat(visitor_dates) AS visitor_dates,
+           analytics.concat(visitors) AS visitor_numbers,
+           analytics.concat(sketches) AS visitor_sketches
+    FROM months
 ),
-sources AS (
-    SELECT coalesce(sum("profileViews"), 0)::bigint AS all_sources,
-           coalesce(sum(greatest(analytics.source_views("sources", 'catalog'), 0)), 0)::bigint AS catalog,
-           coalesce(sum(greatest(analytics.source_views("sources", 'search'), 0)), 0)::bigint AS search,
-           coalesce(sum(greatest(analytics.source_views("sources", 'direct'), 0)), 0)::bigint AS direct,
-           coalesce(sum(greatest(analytics.source_views("sources", 'other'), 0)), 0)::bigint AS other
-    FROM daily
-    WHERE "date" >= %(first)s
-),
-visitors AS (
-    SELECT array_agg(date) AS visitor_dates,
-           array_agg(visitors) AS visitor_numbers,
-           array_agg(sketch) AS visitor_sketches
-    FROM analytics.daily_visitors
-    WHERE specialist_id = %(specialist)s AND date BETWEEN %(first_before)s AND %(last)s AND visitors > 0
-),
--- Which events are a date's is said as in analytics.views; the index event_contact_idx finds them.
 contact_types AS (
     SELECT array_agg(contact_type) AS contact_types, array_agg(views) AS contact_type_views
     FROM (
-        SELECT contact_type, count(*) AS views
-        FROM analytics.event
-        WHERE specialist_id = %(specialist)s AND type = 'contact_view' AND excluded IS NULL
-          AND day BETWEEN analytics.first_utc_day(%(first)s, %(time_zone)s)
-                      AND analytics.last_utc_day(%(last)s, %(time_zone)s)
-          AND analytics.local_date(occurred_at, %(time_zone)s) BETWEEN %(first)s AND %(last)s
+        SELECT contact_type, sum(views) AS views
+        FROM months, facts, unnest(contact_dates, months.contact_types, typed_views) AS typed (date, contact_type, views)
+        -- What was packed before its events were sealed is not of the days that the types are said to be of.
+        WHERE date BETWEEN greatest(%(first)s, ledger_since) AND %(last)s
         GROUP BY contact_type
     ) AS counted
 ),
@@ -89,4 +94,5 @@ losses AS (
     ) AS finding
     WHERE first <= %(last)s AND last >= %(first)s
 )
-SELECT * FROM facts, days, sources, visitors, contact_types, losses
+SELECT facts.*, days.*, contact_types.*, losses.*
+FROM facts, days, contact_types, losses

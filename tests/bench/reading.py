@@ -20,6 +20,7 @@ from worker.daily.visitors import sketch_of
 from worker.reading.period import PeriodName, parse_period
 from worker.reading.read import read
 from worker.store import connect_postgres
+from worker.upkeep.packing import pack_steps
 
 YEAR_MS = 20.0
 DAYS = 730
@@ -101,7 +102,9 @@ def _read_all(url: str, period: str, specialists: Sequence[str]) -> tuple[list[f
 
 
 def fill(url: str, days: int) -> None:
-    """Rows and events of so many days, the oldest first. Indexes are made at the end: that is ten times as fast."""
+    """Rows and events of so many days, the oldest first, and the packed months. Indexes are made at the end: that is
+    ten times as fast.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # nobody looks whether each specialist is there
         connection.execute("SET maintenance_work_mem = '512MB'")
@@ -115,5 +118,9 @@ def fill(url: str, days: int) -> None:
                            [LEDGER_DAYS - 1])  # fmt: skip
         connection.execute(EVENTS, [LEDGER_DAYS - 1])
         connection.execute(VISITORS, [sketch_of(random.randbytes(8 * 5)), days - 1])
+        connection.execute("ANALYZE")
+    with connect_postgres(settings_for(url, "redis://127.0.0.1/0"), "bench") as connection:
+        for _ in pack_steps(connection, "UTC"):
+            pass
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")

@@ -101,6 +101,8 @@ def test_the_rights_are_these(worker: Connection, connection: Connection) -> Non
         "analytics.migration": "SELECT",
         "analytics.stream_position": "INSERT SELECT UPDATE",
     }
+    copies = {"analytics.changed_month", "analytics.packed_month"}
+    assert {rights.pop(name) for name in copies} == {"DELETE INSERT SELECT UPDATE"}
     assert {name: rights[name] for name in known} == known
     assert set(rights.values()) <= {"SELECT", "INSERT SELECT", "INSERT SELECT UPDATE"}
     columns = connection.execute(

@@ -10,7 +10,7 @@ import pytest
 from babel import Locale
 from starlette.requests import Request
 
-from worker.reading.figures import Day, Facts, Found, Sources, Visited, reading
+from worker.reading.figures import Day, Facts, Found, Visited, reading
 from worker.reading.period import PeriodName, parse_period
 from worker.reading.shape import Loss, Metric, Reading
 from worker.web.page_view import LONGEST_TYPE, Card, PageView, harmless, page_view, spark
@@ -40,9 +40,11 @@ def made(
     asked = parse_period(period, first, last, TODAY)
     all_days = [TODAY - number * DAY for number in range(901)]
     seen = dict.fromkeys(all_days, 10) if views is None else dict(views)
-    span = asked.span(min(seen, default=None))
-    days = {day: Day(day, number, number // 2, 2, 1, 0) for day, number in seen.items() if since and day >= since}
-    number = sum(day.profile_views for day in days.values() if day.date in span)
+    days = {
+        day.toordinal(): Day(number, number // 2, 2, 1, 0, catalog=number // 2, search=number // 4)
+        for day, number in seen.items()
+        if since and day >= since
+    }
     return reading(
         asked,
         Found(
@@ -50,7 +52,6 @@ def made(
             time_zone="Europe/Moscow",
             facts=Facts(min(seen, default=None), since, TODAY - 30 * DAY, since and TODAY - DAY),
             days=days,
-            sources=Sources(number, number // 2, number // 4, 0, 0),
             contact_types=types,
             losses=losses,
             visitors={day: Visited(visitors, b"") for day in days} if visitors is not None else {},

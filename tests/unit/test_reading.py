@@ -1,10 +1,11 @@
 """What a reading makes of daily rows: periods, changes, shares, and a trend that leaves out no day."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import example, given
@@ -15,7 +16,6 @@ from worker.reading.figures import (
     Day,
     Facts,
     Found,
-    Sources,
     Visited,
     change,
     metric,
@@ -28,6 +28,8 @@ from worker.reading.shape import Reading
 
 TODAY = date(2026, 11, 22)
 LONG_AGO = date(2020, 1, 1)
+NO_ROWS: Mapping[date, Day] = MappingProxyType({})
+T = TypeVar("T")
 
 days = st.dates(date(1990, 1, 1), date(2060, 12, 31))
 counts = st.integers(0, 2**31 - 1)
@@ -36,9 +38,9 @@ spans = st.builds(
 )
 
 
-def found(rows: Sequence[Day] = (), **changes: Any) -> Found:
+def found(rows: Mapping[date, Day] = NO_ROWS, **changes: Any) -> Found:
     facts = Facts(
-        first_day=min((row.date for row in rows), default=None),
+        first_day=min(rows, default=None),
         counting_since=LONG_AGO,
         ledger_since=LONG_AGO,
         complete_through=None,
@@ -47,18 +49,21 @@ def found(rows: Sequence[Day] = (), **changes: Any) -> Found:
         "specialist": "anna",
         "time_zone": "UTC",
         "facts": facts._replace(**{name: changes.pop(name) for name in facts._fields if name in changes}),
-        "days": {row.date: row for row in rows},
-        "sources": Sources(0, 0, 0, 0, 0),
+        "days": _numbered(rows),
         "contact_types": [],
         "losses": [],
-        "visitors": {},
+        "visitors": _numbered(changes.pop("visitors", {})),
         "merged": len,
         "as_of": None,
     }
     return Found(**parts | changes)
 
 
-def read(period: str, rows: Sequence[Day] = (), today: date = TODAY, **changes: Any) -> Reading:
+def _numbered(by_date: Mapping[date, T]) -> dict[int, T]:
+    return {day.toordinal(): each for day, each in by_date.items()}
+
+
+def read(period: str, rows: Mapping[date, Day] = NO_ROWS, today: date = TODAY, **changes: Any) -> Reading:
     return reading(parse_period(period, None, None, today), found(rows, **changes))
 
 
@@ -142,7 +147,7 @@ def test_changes_that_are_none() -> None:
 
 def test_totals() -> None:
     """A period's numbers are the sums of its rows, those of the one before the sums of the rows right before."""
-    rows = [Day(TODAY - timedelta(days=ago), 10 + ago, 4, 2, 1, 0) for ago in range(20)]
+    rows = {TODAY - timedelta(days=ago): Day(10 + ago, 4, 2, 1, 0) for ago in range(20)}
     week = read("week", rows)
     metrics = week.metrics
     assert (metrics.profile_views.value, metrics.profile_views.before) == (sum(range(10, 17)), sum(range(17, 24)))
@@ -156,7 +161,7 @@ def test_totals() -> None:
 @given(st.lists(st.tuples(st.integers(0, 800), counts), max_size=30), st.sampled_from(sorted(PeriodName)))
 def test_the_trend_adds_up_to_the_metric(rows: list[tuple[int, int]], period: str) -> None:
     """Whatever the period and its step, the points add up to the number above them."""
-    daily = [Day(TODAY - timedelta(days=ago), views, 1, 0, 0, 0) for ago, views in dict(rows).items()]
+    daily = {TODAY - timedelta(days=ago): Day(views, 1, 0, 0, 0) for ago, views in dict(rows).items()}
     said = read(period, daily)
     assert sum(point.profile_views or 0 for point in said.trend.points) == said.metrics.profile_views.value
 
@@ -164,7 +169,7 @@ def test_the_trend_adds_up_to_the_metric(rows: list[tuple[int, int]], period: st
 def test_before_the_counting_nothing_is_zero() -> None:
     """A day before anybody counted has no number, one without views since then is a zero, and no change is made up."""
     since = TODAY - timedelta(days=3)
-    week = read("week", [Day(TODAY, 5, 1, 0, 0, 0)], counting_since=since)
+    week = read("week", {TODAY: Day(5, 1, 0, 0, 0)}, counting_since=since)
     assert [point.profile_views for point in week.trend.points] == [None, None, None, 0, 0, 0, 5]
     assert [point.counted_days for point in week.trend.points] == [0, 0, 0, 1, 1, 1, 1]
     assert [point.requests for point in week.trend.points] == [None, None, None, 0, 0, 0, 0]
@@ -174,7 +179,7 @@ def test_before_the_counting_nothing_is_zero() -> None:
 def test_what_was_imported_is_told() -> None:
     """A row from before the counting began is told; one of outcomes alone says nothing of views."""
     old = TODAY - timedelta(days=5)
-    rows = [Day(old, 7, 0, 0, 0, 0), Day(old + timedelta(days=1), 0, 0, 3, 0, 0)]
+    rows = {old: Day(7, 0, 0, 0, 0), old + timedelta(days=1): Day(0, 0, 3, 0, 0)}
     points = read("week", rows, counting_since=TODAY).trend.points
     assert [(point.profile_views, point.requests) for point in points[1:3]] == [(7, 0), (None, 3)]
 
@@ -188,9 +193,13 @@ def test_never_counted() -> None:
 
 def test_everything_has_nothing_before() -> None:
     """`all` begins with the specialist's first day and is against nothing; without any day it is today."""
-    rows = [Day(date(2024, 2, 29), 1, 0, 0, 0, 0), Day(TODAY, 2, 0, 0, 0, 0)]
+    rows = {date(2024, 2, 29): Day(1, 0, 0, 0, 0), TODAY: Day(2, 0, 0, 0, 0)}
     everything = read("all", rows)
-    assert (everything.period.first, everything.period.last, everything.period.before) == (rows[0].date, TODAY, None)
+    assert (everything.period.first, everything.period.last, everything.period.before) == (
+        date(2024, 2, 29),
+        TODAY,
+        None,
+    )
     assert everything.metrics.profile_views.without_change == "no_period_before"
     assert everything.trend.step == "month"
     assert (read("all").period.first, read("all").period.days) == (TODAY, 1)
@@ -198,11 +207,11 @@ def test_everything_has_nothing_before() -> None:
 
 def test_sources_add_up_to_the_views() -> None:
     """What a row leaves out of its sources came from elsewhere, and the shares are of all views."""
-    said = sources(Sources(profile_views=10, catalog=5, search=2, direct=0, other=1))
+    said = sources(Day(profile_views=10, catalog=5, search=2, direct=0, other=1))
     assert [(each.source, each.views, each.share) for each in said] == [
         ("catalog", 5, 50), ("search", 2, 20), ("direct", 0, 0), ("other", 3, 30),
     ]  # fmt: skip
-    assert [each.share for each in sources(Sources(0, 0, 0, 0, 0))] == [0, 0, 0, 0]
+    assert [each.share for each in sources(Day())] == [0, 0, 0, 0]
 
 
 def test_contact_types() -> None:
@@ -226,8 +235,8 @@ def test_contact_types_say_since_when() -> None:
 
 def test_visitors() -> None:
     """Visitors of a period are merged, never added up; a day has its own number, and an estimate is called one."""
-    rows = [Day(TODAY - timedelta(days=ago), 5, 0, 0, 0, 0) for ago in range(14)]
-    visitors = {row.date: Visited(3, str(row.date).encode()) for row in rows}
+    rows = {TODAY - timedelta(days=ago): Day(5, 0, 0, 0, 0) for ago in range(14)}
+    visitors = {day: Visited(3, str(day).encode()) for day in rows}
     week = read("week", rows, visitors=visitors, merged=len)
     metric = week.metrics.visitors
     assert (metric.value, metric.before, metric.change, metric.estimated) == (7, 7, 0.0, False)
@@ -241,7 +250,7 @@ def test_visitors_who_are_not_known() -> None:
     """Where there were views and nobody knows whose, the visitors are not known and not zero; without views they
     are zero. Nothing is compared with a time of which a part is not known.
     """
-    rows = [Day(TODAY - timedelta(days=ago), 5, 0, 0, 0, 0) for ago in (0, 1, 8, 9)]
+    rows = {TODAY - timedelta(days=ago): Day(5, 0, 0, 0, 0) for ago in (0, 1, 8, 9)}
     known = {day: Visited(2, b"") for day in (TODAY, TODAY - timedelta(days=8))}
     assert read("week", rows).metrics.visitors.value is None
     assert read("week").metrics.visitors.value == 0
@@ -251,7 +260,7 @@ def test_visitors_who_are_not_known() -> None:
     )  # fmt: skip
     whole_then = known | {day - timedelta(days=7): Visited(2, b"") for day in (TODAY, TODAY - timedelta(days=2))}
     assert read("week", rows, visitors=whole_then).metrics.visitors.change is None
-    just_come = read("week", rows, visitors={row.date: Visited(2, b"") for row in rows[1:]}).metrics.visitors
+    just_come = read("week", rows, visitors={day: Visited(2, b"") for day in rows if day != TODAY}).metrics.visitors
     assert (just_come.partial, just_come.change) == (False, 0.0)  # today's are counted once a minute
     of_today = {TODAY: Visited(2, b"")}
     new = read("week", rows, visitors=of_today).metrics.visitors
@@ -267,13 +276,13 @@ def test_what_nobody_counted_has_no_number() -> None:
     counted for a day have theirs.
     """
     since = TODAY - timedelta(days=6)
-    new = read("week", [Day(TODAY, 5, 1, 0, 0, 0)], counting_since=since)
+    new = read("week", {TODAY: Day(5, 1, 0, 0, 0)}, counting_since=since)
     assert (new.metrics.profile_views.value, new.metrics.profile_views.before) == (5, None)
     assert new.metrics.profile_views.without_change == "not_counted"
     never = read("week", counting_since=None)
     assert [metric.value for _, metric in never.metrics] == [None] * 6
     assert [value for _, value in never.funnel] == [None] * 4 + [0.0] * 3
-    outcomes = read("week", [Day(TODAY, 0, 0, 3, 1, 0)], counting_since=None)
+    outcomes = read("week", {TODAY: Day(0, 0, 3, 1, 0)}, counting_since=None)
     assert [metric.value for _, metric in outcomes.metrics] == [None, None, 3, 1, 0, None]
     assert (outcomes.funnel.contact_to_request, outcomes.funnel.request_to_order) == (0.0, 33.3)
 
@@ -336,7 +345,7 @@ def test_anything_typed(period: str | None, first: str | None, last: str | None)
 
 def test_json_is_what_the_site_reads() -> None:
     """The JSON has the names that the site has, in camelCase, and reads back as the same."""
-    week = read("week", [Day(TODAY, 5, 1, 0, 0, 0)], as_of=datetime(2026, 11, 22, 14, 3, tzinfo=UTC))
+    week = read("week", {TODAY: Day(5, 1, 0, 0, 0)}, as_of=datetime(2026, 11, 22, 14, 3, tzinfo=UTC))
     text = week.model_dump_json(by_alias=True)
     document = json.loads(text)
     assert list(document) == [

@@ -121,6 +121,9 @@ def erase_specialist_steps(
                 yield _step(connection, run, total, cursor)
         if cursor["rest"]:
             _erase_dates(connection, settings, run, whom, None)
+            with postgres_errors(), connection.transaction():
+                connection.execute(query("await_packing"))
+                connection.execute(query("erase_packed_months"), {"specialist": whom})
             with postgres_errors():
                 connection.execute(query("forget_in_runs"), {"run": run, "specialist": whom, "mention": _mention(whom)})
             yield _step(connection, run, total, cursor | {"rest": False, "done": cursor["done"] + 1})

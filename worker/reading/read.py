@@ -3,16 +3,18 @@
 import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import redis
+from psycopg import RawCursor
 from psycopg.rows import class_row
 
 from worker.daily.visitors import merged
 from worker.errors import Conflict, Stop
 from worker.producer import stream_of
-from worker.queries import query
-from worker.reading.figures import Day, Facts, Found, Sources, Visited, reading
+from worker.queries import numbered_query
+from worker.reading.figures import Day, Facts, Found, Visited, reading
 from worker.reading.period import EPOCH, Asked, Span
 from worker.reading.shape import Loss, Reading
 from worker.settings import Settings
@@ -34,16 +36,7 @@ class Answer(NamedTuple):
     complete_through: date | None
     last_read_ms: int | None
     dates: Sequence[date] | None
-    profile_views: Sequence[int] | None
-    contact_views: Sequence[int] | None
-    requests: Sequence[int] | None
-    orders: Sequence[int] | None
-    reviews: Sequence[int] | None
-    all_sources: int
-    catalog: int
-    search: int
-    direct: int
-    other: int
+    numbers: Sequence[Sequence[int]] | None
     visitor_dates: Sequence[date] | None
     visitor_numbers: Sequence[int] | None
     visitor_sketches: Sequence[bytes] | None
@@ -95,9 +88,11 @@ def _read(
     with (
         postgres_errors(),
         preparing() as prepare,
-        connection.cursor(row_factory=class_row(Answer), binary=True) as cursor,
+        RawCursor(connection, row_factory=class_row(Answer)) as cursor,
     ):
-        answer = cursor.execute(query("read_specialist"), which, prepare=prepare).fetchone()
+        statement, names = numbered_query("read_specialist")
+        values = [which[name] for name in names]
+        answer = cursor.execute(statement, values, prepare=prepare, binary=True).fetchone()
     assert answer is not None  # it is always one row
     if not answer.known:
         raise _no(specialist)
@@ -105,28 +100,22 @@ def _read(
 
 
 def _found(specialist: str, time_zone: str, answer: Answer, counted_until: datetime | None) -> Found:
-    rows = map(
-        Day,
-        *_columns(
-            answer.dates, answer.profile_views, answer.contact_views, answer.requests, answer.orders, answer.reviews
-        ),
-    )
     losses = zip(*_columns(answer.loss_first, answer.loss_last, answer.loss_entries), strict=True)
     return Found(
         specialist=specialist,
         time_zone=time_zone,
         facts=Facts(answer.first_day, answer.counting_since, answer.ledger_since, answer.complete_through),
-        days={row.date: row for row in rows},
-        sources=Sources(answer.all_sources, answer.catalog, answer.search, answer.direct, answer.other),
+        days=dict(zip(map(date.toordinal, answer.dates or ()), starmap(Day, answer.numbers or ()), strict=True)),
         contact_types=list(zip(*_columns(answer.contact_types, answer.contact_type_views), strict=True)),
         losses=[Loss(first=first, last=last, entries=entries) for first, last, entries in losses],
         merged=merged,
-        visitors={
-            day: Visited(number, sketch)
-            for day, number, sketch in zip(
-                *_columns(answer.visitor_dates, answer.visitor_numbers, answer.visitor_sketches), strict=True
+        visitors=dict(
+            zip(
+                map(date.toordinal, answer.visitor_dates or ()),
+                map(Visited, *_columns(answer.visitor_numbers, answer.visitor_sketches)),
+                strict=True,
             )
-        },
+        ),
         as_of=counted_until or _time_of(answer.last_read_ms),
     )
 

@@ -1,0 +1,4 @@
+-- Let nobody pack until the end of this transaction: who began earlier may be about to add rows of what is erased here.
+-- Locks: the row of packing, which only those want who pack, erase or truncate; a step of packing has it for a second or
+-- two.
+SELECT FROM analytics.packing FOR UPDATE
