@@ -8,6 +8,7 @@ With a `jti` it is good for one link; without, as bearer and in a cookie, until 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from secrets import token_urlsafe
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ SECRET_BYTES = 32
 
 SKEW = timedelta(minutes=2)
 """How far the clock of whoever signs may be ahead. A token never lives longer for it."""
+
+REMEMBERED = 8_192
+"""Tokens whose signature was found to be good, half a kilobyte each: a page sends the same one again and again."""
 
 MOST_CHARACTERS = 2_048
 """Of a token. One of ours has 200; nobody's header is parsed just because it is long."""
@@ -102,6 +106,17 @@ def verify(secret: str, token: str, audience: Audience, *, link: bool = False) -
     Raises:
         BadToken: it does not hold.
     """
+    claims = _signed(secret, token, audience)
+    if claims.expires <= datetime.now(UTC):  # PyJWT gives the end the leeway too, and this is asked each time
+        raise BadToken("the token has expired")
+    if (claims.link is not None) is not link:
+        raise BadToken("the token is for a link" if not link else "the token is not for a link")
+    return claims
+
+
+@lru_cache(REMEMBERED)
+def _signed(secret: str, token: str, audience: Audience) -> Claims:
+    """What a token says that is signed, and begins: that stays so. What is not is looked at anew each time."""
     if len(token) > MOST_CHARACTERS or not token.isascii():
         raise BadToken("no token")
     try:
@@ -117,8 +132,4 @@ def verify(secret: str, token: str, audience: Audience, *, link: bool = False) -
         (claims["sub"] + claims.get("jti", "")).encode()
     except (jwt.PyJWTError, OverflowError, ValueError):  # the last two: no date of a calendar, half a character
         raise BadToken("the token does not hold") from None
-    if expires <= datetime.now(UTC):  # PyJWT gives the end the leeway too
-        raise BadToken("the token has expired")
-    if ("jti" in claims) is not link:
-        raise BadToken("the token is for a link" if not link else "the token is not for a link")
     return Claims(claims["sub"], audience, expires, claims.get("jti"))

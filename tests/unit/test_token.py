@@ -4,9 +4,9 @@ import base64
 import json
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jwt
 import pytest
@@ -106,6 +106,28 @@ def test_anything(text: str) -> None:
     for token in (text, f"{part(text)}.{part(text)}.{part(text)}", f"{part({'alg': text})}.{part(text)}.{part(text)}"):
         with pytest.raises(BadToken):
             verify(SECRET, token, Audience.SPECIALIST)
+
+
+def test_what_was_good_is_not_good_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that held once does not hold when it has expired, for anybody else, as a link, or with another secret."""
+    token = sign(SECRET, "anna", audience=Audience.SPECIALIST, lifetime=HOUR)
+    assert verify(SECRET, token, Audience.SPECIALIST).subject == "anna"
+    for secret, audience, link in (
+        (SECRET[::-1], Audience.SPECIALIST, False),
+        (SECRET, Audience.OPERATOR, False),
+        (SECRET, Audience.SPECIALIST, True),
+    ):
+        with pytest.raises(BadToken):
+            verify(secret, token, audience, link=link)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + HOUR
+
+    monkeypatch.setattr("worker.token.datetime", Later)
+    with pytest.raises(BadToken, match="expired"):
+        verify(SECRET, token, Audience.SPECIALIST)
 
 
 def test_the_clock_of_the_issuer() -> None:

@@ -6,7 +6,7 @@ Rates are counted in this process: where there are several, each allows as much.
 import ipaddress
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -104,8 +104,9 @@ class Access:
 
         A header of another scheme is somebody else's: a browser sends that of a site behind a password with everything.
         """
-        has_bearer = next(_bearers(request), None) is not None
-        return self.bearer(request) if has_bearer else self.cookie(request, Audience.SPECIALIST)
+        if tokens := list(_bearers(request)):
+            return self._first(request, Audience.SPECIALIST, tokens)
+        return self.cookie(request, Audience.SPECIALIST)
 
     async def exchange(self, request: Request, audience: Audience) -> Response | None:
         """Turn the token of a link (`?token=`) into a cookie, once, and go on to the address without it.
@@ -156,7 +157,7 @@ class Access:
             log.warning("a link cannot be opened", why=str(error))
             raise
 
-    def _first(self, request: Request, audience: Audience, tokens: Iterator[str]) -> Claims:
+    def _first(self, request: Request, audience: Audience, tokens: Iterable[str]) -> Claims:
         """What the first token says that holds."""
         key = self._key()
         for token in tokens:

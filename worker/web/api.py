@@ -56,5 +56,7 @@ def _period(request: Request) -> list[str | None]:
 
 def _matches(request: Request, etag: str) -> bool:
     """Whether the client has this already (RFC 9110, section 13.1.2: compared weakly)."""
+    if "if-none-match" not in request.headers:
+        return False
     tags = [tag.strip().removeprefix("W/") for tag in ",".join(request.headers.getlist("if-none-match")).split(",")]
     return etag in tags or "*" in tags

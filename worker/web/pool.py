@@ -59,12 +59,15 @@ class Pool:
         for _thread in self._threads:
             self._questions.put(None)
 
-    async def ask(self, question: Callable[[Connection], T]) -> T:
+    def ask(self, question: Callable[[Connection], T]) -> "asyncio.Future[T]":
         """The answer to a question, which is put in a thread.
 
+        Returns:
+            What can be awaited. It raises Retry if the server is away or there is no answer in time, and Stop if it
+            refuses us.
+
         Raises:
-            Retry: the server is away, there was no answer in time, or too many others wait.
-            Stop: it refuses us.
+            Retry: too many others wait.
         """
         if self._questions.qsize() >= self._most_waiting:
             raise Retry("too many wait for PostgreSQL")
@@ -78,14 +81,17 @@ class Pool:
                 raise Retry("nobody waits for the answer any more")
             return question(connection)
 
+        limit = loop.call_later(self._limit_s, self._give_up, answer, running)
+        answer.add_done_callback(lambda _: limit.cancel())
         self._questions.put(_Question(ask, answer, loop))
-        try:
-            async with asyncio.timeout(self._limit_s):
-                return await answer
-        except TimeoutError:
-            for connection in running:  # a slow server shall not go on for nobody; a hanging one does not hear it
-                threading.Thread(target=_cancel, args=(connection,), daemon=True).start()
-            raise Retry(f"PostgreSQL does not answer within {self._limit_s:g} s") from None
+        return answer
+
+    def _give_up(self, answer: "asyncio.Future[Any]", running: list[Connection]) -> None:
+        if answer.done():
+            return
+        answer.set_exception(Retry(f"PostgreSQL does not answer within {self._limit_s:g} s"))
+        for connection in running:  # a slow server shall not go on for nobody; a hanging one does not hear it
+            threading.Thread(target=_cancel, args=(connection,), daemon=True).start()
 
     def _work(self, connect: Callable[[], Connection]) -> None:
         held = Held(connect)
