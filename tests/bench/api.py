@@ -40,6 +40,9 @@ SPECIALISTS, QUICK_SPECIALISTS = 5_000, 500
 DAYS = 730
 """A year, and the one before, which the changes are against."""
 
+LINGER_MS = "20"
+"""As the README tells whoever counts thousands of events a second."""
+
 P99_MS = 50.0
 LOSS_PERCENT = 5.0
 WARM_UP_S = 3.0
@@ -186,7 +189,11 @@ def api(ground: Ground, say: Say) -> Results:
             connection.execute(CLOSED, [DAYS])
         say(f"{DAYS * len(traffic.specialists):,} daily rows")
         settings = settings_for(
-            url, ground.servers.redis_url, ANALYTICS_SECRET=secrets.token_hex(32), ANALYTICS_LOG_LEVEL="WARNING"
+            url,
+            ground.servers.redis_url,
+            ANALYTICS_LINGER_MS=LINGER_MS,
+            ANALYTICS_LOG_LEVEL="WARNING",
+            ANALYTICS_SECRET=secrets.token_hex(32),
         )
         port = free_port()
         with _started(settings, "web", "--host", "127.0.0.1", "--port", str(port)) as web:
@@ -201,7 +208,8 @@ def api(ground: Ground, say: Say) -> Results:
             scene = Scene(ground, traffic, settings, port, {"web": web.pid})
             rates = _drain(ground, scene, traffic, say)
     assert both.told is not None
-    return Results([*_figures(alone, both, both.told), _drained(rates)], [_periods(both.told), _shares(alone, both)])
+    sheets = [_periods(both.told), _shares(alone, both), _drained(rates)]
+    return Results([*_figures(alone, both, both.told)], sheets)
 
 
 @contextmanager
@@ -284,15 +292,12 @@ def _figures(alone: Served, both: Served, told: Told) -> Iterator[Figure]:
     )
 
 
-def _drained(rates: dict[bool, list[float]]) -> Figure:
-    alone, beside = statistics.median(rates[False]), statistics.median(rates[True])
-    return Figure(
-        f"backlog beside {REQUESTS}/s, loss of the whole machine's rate",
-        (1 - beside / alone) * 100,
-        "%",
-        LOSS_PERCENT,
-        beside=f"{number(beside)} and {number(alone)} events/s",
-    )
+def _drained(rates: dict[bool, list[float]]) -> Sheet:
+    """A backlog takes the whole machine, and so do requests what they need: there is no rate that it should keep."""
+    sheet = Sheet("Backlog", ("what", "events/s"))
+    for requests, done in rates.items():
+        sheet.rows.append((f"beside {REQUESTS} requests/s" if requests else "alone", number(statistics.median(done))))
+    return sheet
 
 
 def _periods(told: Told) -> Sheet:

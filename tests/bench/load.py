@@ -241,7 +241,11 @@ def main() -> None:
     load = Load(Plan(**json.loads(sys.stdin.readline())))
     print("ready", flush=True)
     if sys.stdin.readline() == "go\n":
-        print(json.dumps(asdict(uvloop.run(load.run()))), flush=True)
+        told = json.dumps(asdict(uvloop.run(load.run())))
+        with open(
+            sys.stdout.fileno(), "w", encoding="utf-8", closefd=False
+        ) as output:  # print() loses what is more than
+            output.write(told)  # a pipe holds if PYTHONUNBUFFERED is set: nobody writes the rest
 
 
 if __name__ == "__main__":
