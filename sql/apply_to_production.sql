@@ -1268,7 +1268,7 @@ END
 $note_changed_visitors$;
 REVOKE EXECUTE ON FUNCTION analytics.note_changed_visitors() FROM PUBLIC;
 
--- Who truncates has locked the table that whoever packs must have read before: neither can wait for the other.
+-- Who truncates has locked the tables that whoever packs or erases names before: neither can wait for the other.
 CREATE FUNCTION analytics.forget_packed_months() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $forget_packed_months$
 BEGIN
@@ -1278,27 +1278,47 @@ END
 $forget_packed_months$;
 REVOKE EXECUTE ON FUNCTION analytics.forget_packed_months() FROM PUBLIC;
 
+-- Have the days watched: make the triggers where any is missing, and then nothing counts as packed, for nobody knows what was
+-- written meanwhile. Every `migrate` ends with this too, since the daily table may have been made anew.
+--
 -- What is packed ends three days before the UTC date of the packing; what is written without a note is of the day before
 -- CURRENT_DATE, or newer. CURRENT_DATE is that of the writer's zone and of the beginning of his transaction, which may
 -- take twelve hours at the least until what it writes could be missed.
-CREATE TRIGGER note_changed_insert AFTER INSERT ON "SpecialistAnalyticsDaily"
-    FOR EACH ROW WHEN (NEW."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_days();
-CREATE TRIGGER note_changed_update AFTER UPDATE ON "SpecialistAnalyticsDaily"
-    FOR EACH ROW WHEN (OLD."date" < CURRENT_DATE - 1 OR NEW."date" < CURRENT_DATE - 1)
-    EXECUTE FUNCTION analytics.note_changed_days();
-CREATE TRIGGER note_changed_delete AFTER DELETE ON "SpecialistAnalyticsDaily"
-    FOR EACH ROW WHEN (OLD."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_days();
-CREATE TRIGGER forget_packed_months AFTER TRUNCATE ON "SpecialistAnalyticsDaily"
-    FOR EACH STATEMENT EXECUTE FUNCTION analytics.forget_packed_months();
-CREATE TRIGGER note_changed_insert AFTER INSERT ON analytics.daily_visitors
-    FOR EACH ROW WHEN (NEW.date < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_visitors();
-CREATE TRIGGER note_changed_update AFTER UPDATE ON analytics.daily_visitors
-    FOR EACH ROW WHEN (OLD.date < CURRENT_DATE - 1 OR NEW.date < CURRENT_DATE - 1)
-    EXECUTE FUNCTION analytics.note_changed_visitors();
-CREATE TRIGGER note_changed_delete AFTER DELETE ON analytics.daily_visitors
-    FOR EACH ROW WHEN (OLD.date < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_visitors();
-CREATE TRIGGER forget_packed_months AFTER TRUNCATE ON analytics.daily_visitors
-    FOR EACH STATEMENT EXECUTE FUNCTION analytics.forget_packed_months();
+CREATE FUNCTION analytics.watch_days() RETURNS void
+    LANGUAGE plpgsql AS $watch$
+DECLARE
+    days regclass;
+    note text;
+BEGIN
+    FOR days, note IN
+        VALUES ('"SpecialistAnalyticsDaily"'::regclass, 'note_changed_days'),
+               ('analytics.daily_visitors'::regclass, 'note_changed_visitors')
+    LOOP
+        CONTINUE WHEN analytics.is_watched(days);
+        EXECUTE format('CREATE OR REPLACE TRIGGER note_changed_insert AFTER INSERT ON %s FOR EACH ROW
+                        WHEN (NEW."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.%I()', days, note);
+        EXECUTE format('CREATE OR REPLACE TRIGGER note_changed_update AFTER UPDATE ON %s FOR EACH ROW
+                        WHEN (OLD."date" < CURRENT_DATE - 1 OR NEW."date" < CURRENT_DATE - 1)
+                        EXECUTE FUNCTION analytics.%I()', days, note);
+        EXECUTE format('CREATE OR REPLACE TRIGGER note_changed_delete AFTER DELETE ON %s FOR EACH ROW
+                        WHEN (OLD."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.%I()', days, note);
+        EXECUTE format('CREATE OR REPLACE TRIGGER forget_packed_months AFTER TRUNCATE ON %s FOR EACH STATEMENT
+                        EXECUTE FUNCTION analytics.forget_packed_months()', days);
+        UPDATE analytics.packing SET through = NULL, packing_through = NULL, after_specialist = '';
+    END LOOP;
+END
+$watch$;
+
+-- Whether a table has all four triggers, and none is switched off.
+CREATE FUNCTION analytics.is_watched(days regclass) RETURNS boolean
+    LANGUAGE sql STABLE AS $is_watched$
+    SELECT count(*) = 4
+    FROM pg_trigger
+    WHERE tgrelid = days AND tgenabled <> 'D'
+      AND tgname IN ('note_changed_insert', 'note_changed_update', 'note_changed_delete', 'forget_packed_months')
+$is_watched$;
+
+SELECT analytics.watch_days();
 
 -- Contact views of a specialist by date and type. Which events are a date's is said as in analytics.views; the index
 -- event_contact_idx finds them. In PL/pgSQL, so that the dates are known before it is looked which partitions they are of:
@@ -1387,9 +1407,9 @@ CREATE OR REPLACE FUNCTION analytics.complete_through() RETURNS date
     FROM analytics.closed_day
 $complete_through$;
 $run_0019_packed_months$;
-        INSERT INTO analytics.migration (name, checksum) VALUES ('0019_packed_months', 'e8a96a1767db28159eef6e8fe575d682a1ae4a683607399c3393577c2154877e');
+        INSERT INTO analytics.migration (name, checksum) VALUES ('0019_packed_months', '78cbac94fb3ada0bbc2d44220d2686a5b8c30a4a60650bd6a09e18fb26918e90');
         RAISE NOTICE 'applied 0019_packed_months';
-    ELSIF checksum_applied <> 'e8a96a1767db28159eef6e8fe575d682a1ae4a683607399c3393577c2154877e' THEN
+    ELSIF checksum_applied <> '78cbac94fb3ada0bbc2d44220d2686a5b8c30a4a60650bd6a09e18fb26918e90' THEN
         RAISE EXCEPTION 'the migration 0019_packed_months was changed after it had been applied: restore the file';
     END IF;
 
@@ -1437,6 +1457,18 @@ BEGIN
 END
 $create_outcome_view$
 $outcome_view$;
+
+    EXECUTE $watch_days$
+-- Have the days watched for changes, if they are not: the daily table may have been made anew. Locks, only then: the table
+-- (SHARE ROW EXCLUSIVE) and the row of packing, until the migrations are committed.
+DO $watch$
+BEGIN
+    IF to_regprocedure('analytics.watch_days()') IS NOT NULL THEN  -- as soon as the migration that makes it is applied
+        PERFORM analytics.watch_days();
+    END IF;
+END
+$watch$
+$watch_days$;
 
     EXECUTE $grants$
 -- The rights of the role "analytics_worker", where there is one: what the worker does all day, and nothing else. It owns

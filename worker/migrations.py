@@ -57,6 +57,7 @@ def migrate(connection: Connection, known: list[Migration]) -> list[str]:
             _apply(connection, migration)
         _refuse_without_daily_table(connection)
         connection.execute(query("create_outcome_view"))
+        connection.execute(query("watch_days"))
         connection.execute(query("grant_worker_rights"))
     return [migration.name for migration in missing]
 
@@ -114,6 +115,7 @@ def production_script(known: list[Migration]) -> str:
         .replace("{{begin}}", _text("queries", "begin_migrations").rstrip())
         .replace("{{migrations}}", "".join(steps).rstrip())
         .replace("{{outcome_view}}", _text("queries", "create_outcome_view").rstrip())
+        .replace("{{watch_days}}", _text("queries", "watch_days").rstrip())
         .replace("{{grants}}", _text("queries", "grant_worker_rights").rstrip())
     )
 

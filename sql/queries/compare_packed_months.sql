@@ -25,7 +25,7 @@ CROSS JOIN gone
 CROSS JOIN (SELECT "id" AS id FROM "SpecialistProfile" ORDER BY random() LIMIT %(limit)s) AS specialist
 LEFT JOIN analytics.packed_month AS packed ON packed.specialist_id = specialist.id AND packed.month = picked.month
 LEFT JOIN LATERAL analytics.pack_days(
-    specialist.id, picked.month, coalesce(packed.through, picked.through), %(time_zone)s
+    specialist.id, picked.month, greatest(packed.through, picked.through), %(time_zone)s
 ) AS days ON true
 WHERE to_jsonb(packed) - gone.columns IS DISTINCT FROM to_jsonb(days) - gone.columns
   AND NOT EXISTS (

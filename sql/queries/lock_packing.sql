@@ -2,8 +2,13 @@
 -- now.
 --
 -- Locks: the row of packing, which only those want who pack, erase or truncate. Who truncates has locked a table before, so
--- this statement names both tables: it waits for him, or he for us, before anybody has what the other one wants.
-SELECT time_zone, through, packing_through, after_specialist,
+-- this statement names the tables, those first that he locks first: it waits for him, or he for us, before anybody has what
+-- the other one wants.
+WITH named AS (
+    SELECT FROM "SpecialistProfile", "SpecialistAnalyticsDaily", analytics.daily_visitors
+)
+SELECT analytics.is_watched('"SpecialistAnalyticsDaily"') AND analytics.is_watched('analytics.daily_visitors') AS watched,
+       time_zone, through, packing_through, after_specialist,
        (now() AT TIME ZONE 'UTC')::date - 3 AS newest,
        least(
            (SELECT min("date") FROM "SpecialistAnalyticsDaily" WHERE "date" > coalesce(through, '-infinity')),

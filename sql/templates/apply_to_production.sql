@@ -15,6 +15,10 @@ $begin$;
 {{outcome_view}}
 $outcome_view$;
 
+    EXECUTE $watch_days$
+{{watch_days}}
+$watch_days$;
+
     EXECUTE $grants$
 {{grants}}
 $grants$;

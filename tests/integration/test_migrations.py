@@ -26,8 +26,11 @@ from worker.embedded import Servers
 from worker.errors import AnalyticsError, Stop
 from worker.migrations import Migration, migrate, migrations, missing_migrations, production_script
 from worker.queries import SQL_FOLDER
+from worker.reading.period import parse_period
+from worker.reading.read import read
 from worker.settings import Settings
 from worker.store import Connection
+from worker.upkeep.packing import pack_months
 
 SCRIPT = SQL_FOLDER / "apply_to_production.sql"
 NAMES = [migration.name for migration in migrations()]
@@ -300,6 +303,13 @@ def test_the_daily_table_is_gone(
     assert run_worker(settings, "recompute", *dates, "--now")[0] == 0
     before = daily(connection)
     assert len(before) == 2
+    assert pack_months(settings)["months"]
+
+    def views_of_a_month() -> int | None:
+        asked = parse_period("month", None, None, TODAY)
+        return read(settings, connection, "anna", asked).metrics.profile_views.value
+
+    full = views_of_a_month()
 
     connection.execute('DROP TABLE "SpecialistAnalyticsDaily"')
     code, _, errors = run_worker(settings, "report", "anna")
@@ -312,5 +322,7 @@ def test_the_daily_table_is_gone(
 
     connection.execute((SQL_FOLDER.parent / file[0].rstrip(",")).read_bytes())
     assert run_worker(owner, "migrate")[0] == 0
+    assert views_of_a_month() == 0
     assert run_worker(settings, "recompute", *dates, "--now")[0] == 0
     assert daily(connection) == before
+    assert views_of_a_month() == full == 7

@@ -652,3 +652,16 @@ def test_a_database_that_was_there_before(site_database: str, redis_url: str) ->
         pack(settings)
         assert_true(owner, settings)
         assert (packed_through(owner), notes(owner)) == (NEWEST, set())
+
+
+def test_a_clock_that_was_ahead(settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was packed of days that are not over, by a clock that was ahead, is not read when the clock is right."""
+    months_back(connection, 20)
+    monkeypatch.setattr(packing, "query", lambda name: query(name).replace(b"::date - 3", b"::date + 2"))
+    pack(settings)
+    assert packed_through(connection) == TODAY + 2 * DAY
+    monkeypatch.undo()
+    write_day(connection, TODAY, 1_000)
+    pack(settings)
+    assert packed_through(connection) == NEWEST
+    assert_true(connection, settings)

@@ -82,7 +82,13 @@ class Pool:
             return question(connection)
 
         limit = loop.call_later(self._limit_s, self._give_up, answer, running)
-        answer.add_done_callback(lambda _: limit.cancel())
+
+        def ended(_: object) -> None:
+            limit.cancel()
+            if not answer.cancelled():
+                answer.exception()  # is known now, also if nobody waits any more
+
+        answer.add_done_callback(ended)
         self._questions.put(_Question(ask, answer, loop))
         return answer
 

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
@@ -78,6 +77,7 @@ class Readings:
         self._redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), REDIS_ANSWER_S)
         self._as_of: dict[str, _AsOf] = {}
         self._kept: dict[tuple[str, Asked], _Kept] = {}
+        self._redis_away_until = -1.0
         self._silent_until = 0.0
 
     def __enter__(self) -> Self:
@@ -126,7 +126,7 @@ class Readings:
                 self._silent_until = time.monotonic() + COMPLAIN_EVERY_S
             raise
         if isinstance(found, NoSpecialist):
-            raise found
+            raise NoSpecialist(str(found))  # one of each who asks: what is raised keeps a trace of where
         return found
 
     async def _found(self, specialist: str, asked: Asked) -> Finished | NoSpecialist:
@@ -160,12 +160,14 @@ class Readings:
         """The whole minute: it is true for longer, so equal numbers are equal bytes, and can be kept by their ETag."""
         stream, now = stream_for(specialist, self._settings), time.monotonic()
         known = self._as_of.setdefault(stream, _AsOf(None, -1.0))
-        if known.asked_again < now:
+        if max(known.asked_again, self._redis_away_until) < now:
             known.asked_again = now + AS_OF_AWAY_S  # meanwhile others make do with what is known
-            with suppress(AnalyticsError):
-                known.moment = None
+            known.moment = None
+            try:
                 known.moment = self._redis.ask(
                     lambda client: counted_until(self._settings, connection, client, specialist)
                 )
                 known.asked_again = now + AS_OF_S
+            except AnalyticsError:  # of all streams, or each would hold up a thread
+                self._redis_away_until = time.monotonic() + AS_OF_AWAY_S
         return known.moment and known.moment.replace(second=0, microsecond=0)

@@ -75,7 +75,7 @@ END
 $note_changed_visitors$;
 REVOKE EXECUTE ON FUNCTION analytics.note_changed_visitors() FROM PUBLIC;
 
--- Who truncates has locked the table that whoever packs must have read before: neither can wait for the other.
+-- Who truncates has locked the tables that whoever packs or erases names before: neither can wait for the other.
 CREATE FUNCTION analytics.forget_packed_months() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $forget_packed_months$
 BEGIN
@@ -85,27 +85,47 @@ END
 $forget_packed_months$;
 REVOKE EXECUTE ON FUNCTION analytics.forget_packed_months() FROM PUBLIC;
 
+-- Have the days watched: make the triggers where any is missing, and then nothing counts as packed, for nobody knows what was
+-- written meanwhile. Every `migrate` ends with this too, since the daily table may have been made anew.
+--
 -- What is packed ends three days before the UTC date of the packing; what is written without a note is of the day before
 -- CURRENT_DATE, or newer. CURRENT_DATE is that of the writer's zone and of the beginning of his transaction, which may
 -- take twelve hours at the least until what it writes could be missed.
-CREATE TRIGGER note_changed_insert AFTER INSERT ON "SpecialistAnalyticsDaily"
-    FOR EACH ROW WHEN (NEW."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_days();
-CREATE TRIGGER note_changed_update AFTER UPDATE ON "SpecialistAnalyticsDaily"
-    FOR EACH ROW WHEN (OLD."date" < CURRENT_DATE - 1 OR NEW."date" < CURRENT_DATE - 1)
-    EXECUTE FUNCTION analytics.note_changed_days();
-CREATE TRIGGER note_changed_delete AFTER DELETE ON "SpecialistAnalyticsDaily"
-    FOR EACH ROW WHEN (OLD."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_days();
-CREATE TRIGGER forget_packed_months AFTER TRUNCATE ON "SpecialistAnalyticsDaily"
-    FOR EACH STATEMENT EXECUTE FUNCTION analytics.forget_packed_months();
-CREATE TRIGGER note_changed_insert AFTER INSERT ON analytics.daily_visitors
-    FOR EACH ROW WHEN (NEW.date < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_visitors();
-CREATE TRIGGER note_changed_update AFTER UPDATE ON analytics.daily_visitors
-    FOR EACH ROW WHEN (OLD.date < CURRENT_DATE - 1 OR NEW.date < CURRENT_DATE - 1)
-    EXECUTE FUNCTION analytics.note_changed_visitors();
-CREATE TRIGGER note_changed_delete AFTER DELETE ON analytics.daily_visitors
-    FOR EACH ROW WHEN (OLD.date < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.note_changed_visitors();
-CREATE TRIGGER forget_packed_months AFTER TRUNCATE ON analytics.daily_visitors
-    FOR EACH STATEMENT EXECUTE FUNCTION analytics.forget_packed_months();
+CREATE FUNCTION analytics.watch_days() RETURNS void
+    LANGUAGE plpgsql AS $watch$
+DECLARE
+    days regclass;
+    note text;
+BEGIN
+    FOR days, note IN
+        VALUES ('"SpecialistAnalyticsDaily"'::regclass, 'note_changed_days'),
+               ('analytics.daily_visitors'::regclass, 'note_changed_visitors')
+    LOOP
+        CONTINUE WHEN analytics.is_watched(days);
+        EXECUTE format('CREATE OR REPLACE TRIGGER note_changed_insert AFTER INSERT ON %s FOR EACH ROW
+                        WHEN (NEW."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.%I()', days, note);
+        EXECUTE format('CREATE OR REPLACE TRIGGER note_changed_update AFTER UPDATE ON %s FOR EACH ROW
+                        WHEN (OLD."date" < CURRENT_DATE - 1 OR NEW."date" < CURRENT_DATE - 1)
+                        EXECUTE FUNCTION analytics.%I()', days, note);
+        EXECUTE format('CREATE OR REPLACE TRIGGER note_changed_delete AFTER DELETE ON %s FOR EACH ROW
+                        WHEN (OLD."date" < CURRENT_DATE - 1) EXECUTE FUNCTION analytics.%I()', days, note);
+        EXECUTE format('CREATE OR REPLACE TRIGGER forget_packed_months AFTER TRUNCATE ON %s FOR EACH STATEMENT
+                        EXECUTE FUNCTION analytics.forget_packed_months()', days);
+        UPDATE analytics.packing SET through = NULL, packing_through = NULL, after_specialist = '';
+    END LOOP;
+END
+$watch$;
+
+-- Whether a table has all four triggers, and none is switched off.
+CREATE FUNCTION analytics.is_watched(days regclass) RETURNS boolean
+    LANGUAGE sql STABLE AS $is_watched$
+    SELECT count(*) = 4
+    FROM pg_trigger
+    WHERE tgrelid = days AND tgenabled <> 'D'
+      AND tgname IN ('note_changed_insert', 'note_changed_update', 'note_changed_delete', 'forget_packed_months')
+$is_watched$;
+
+SELECT analytics.watch_days();
 
 -- Contact views of a specialist by date and type. Which events are a date's is said as in analytics.views; the index
 -- event_contact_idx finds them. In PL/pgSQL, so that the dates are known before it is looked which partitions they are of:
