@@ -25,7 +25,7 @@ from rq.utils import import_attribute, now
 from rq.worker import WorkerStatus
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY, clean_worker_registry
 
-from jobs.queue import FUNCTIONS, JOB_OR_EXECUTION, OPS, UNREADABLE, AnalyticsJob, AnalyticsQueue, drop_unreadable
+from jobs.queue import FUNCTIONS, JOB_OR_EXECUTION, UNREADABLE, AnalyticsJob, AnalyticsQueue, drop_unreadable
 from worker.log import get_logger
 from worker.settings import Settings
 from worker.stream import connect_redis
@@ -35,7 +35,6 @@ HEARTBEAT_TTL_SECONDS = 15  # RQ holds it against the clock of another machine, 
 MAINTENANCE_SECONDS = 5
 WORKER_TTL_SECONDS = 30
 DEQUEUE_SECONDS = 2
-GIVE_WAY = 10  # of 19
 ANSWER_SECONDS = 3
 WORKER_KEY = re.compile(Worker.redis_worker_namespace_prefix.encode() + rb"[A-Za-z0-9_.-]+")
 
@@ -84,14 +83,6 @@ class AnalyticsWorker(Worker):
         super()._install_signal_handlers()  # type: ignore[no-untyped-call]
         # Before any fork: the default action of a signal that comes before the horse has a handler would kill it.
         signal.signal(signal.SIGUSR1, self._hear_stop)
-
-    def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """In the new horse. All but counting gives way to counting, and to the web process beside it: on two busy cores
-        the visitors of each minute held up the page for four seconds.
-        """
-        if queue.name == OPS:
-            os.nice(GIVE_WAY)
-        super().main_work_horse(job, queue)
 
     def setup_work_horse_signals(self) -> None:
         """In the new horse. SIGTERM is a request too: some service managers send it to every process they see."""

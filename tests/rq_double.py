@@ -51,7 +51,7 @@ def keep_ledger(settings: Settings) -> dict[str, int]:
 
 
 def trim_other_streams(settings: Settings) -> dict[str, int]:
-    trace(settings, "trim", os.getpid(), os.nice(0)).close()
+    trace(settings, "trim", os.getpid()).close()
     return {"trimmed": 0}
 
 
@@ -63,15 +63,6 @@ def close_days(settings: Settings, now: datetime) -> dict[str, int]:
 def compare_closed_days(settings: Settings, now: datetime) -> dict[str, int]:
     trace(settings, "books", os.getpid()).close()
     return {"days": 0}
-
-
-def compare_packed_months(settings: Settings) -> int:
-    return 0
-
-
-def pack_months(settings: Settings) -> dict[str, int]:
-    trace(settings, "pack", os.getpid()).close()
-    return {"months": 0}
 
 
 def refresh_open_days(settings: Settings) -> dict[str, int]:
@@ -135,7 +126,6 @@ def main(arguments: list[str]) -> int:
     replace("worker.pipeline", run_shard)
     replace("worker.upkeep.maintenance", keep_ledger, trim_other_streams)
     replace("worker.upkeep.close", close_days, compare_closed_days)
-    replace("worker.upkeep.packing", compare_packed_months, pack_months)
     replace("worker.daily.outcomes", refresh_open_days, refresh_last_days)
     replace("worker.daily.visitors", refresh_visitors_of_open_days, refresh_visitors_of_ledger)
     from jobs.work import run_worker

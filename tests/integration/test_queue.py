@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from redis import Redis
 from rq import Callback, Queue, Repeat, Retry
@@ -455,17 +454,6 @@ def test_an_unreadable_rollup_is_replaced(lab: Lab) -> None:
     lab.start("schedule")
     lab.start("work", "rollup")
     lab.wait_for_begin(1)
-
-
-def test_all_but_counting_gives_way(lab: Lab) -> None:
-    """A rollup has the priority of whoever started it; what the schedule does beside it has a lower one."""
-    lab.start("schedule")
-    lab.start("work", "rollup")
-    lab.start("work", "ops")
-    horse, _ = lab.wait_for_begin(1)
-    [_, _, niceness] = wait_for(lambda: lab.traces("trim"))[0]
-    assert psutil.Process(horse).nice() == os.nice(0)
-    assert int(niceness) == min(os.nice(0) + 10, 19)
 
 
 def test_shards_take_turns(lab: Lab) -> None:
