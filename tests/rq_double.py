@@ -65,6 +65,15 @@ def compare_closed_days(settings: Settings, now: datetime) -> dict[str, int]:
     return {"days": 0}
 
 
+def compare_packed_months(settings: Settings) -> int:
+    return 0
+
+
+def pack_months(settings: Settings) -> dict[str, int]:
+    trace(settings, "pack", os.getpid()).close()
+    return {"months": 0}
+
+
 def refresh_open_days(settings: Settings) -> dict[str, int]:
     trace(settings, "open_days", os.getpid()).close()
     return {"rows": 0}
@@ -126,6 +135,7 @@ def main(arguments: list[str]) -> int:
     replace("worker.pipeline", run_shard)
     replace("worker.upkeep.maintenance", keep_ledger, trim_other_streams)
     replace("worker.upkeep.close", close_days, compare_closed_days)
+    replace("worker.upkeep.packing", compare_packed_months, pack_months)
     replace("worker.daily.outcomes", refresh_open_days, refresh_last_days)
     replace("worker.daily.visitors", refresh_visitors_of_open_days, refresh_visitors_of_ledger)
     from jobs.work import run_worker
