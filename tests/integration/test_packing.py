@@ -654,6 +654,22 @@ def test_a_database_that_was_there_before(site_database: str, redis_url: str) ->
         assert (packed_through(owner), notes(owner)) == (NEWEST, set())
 
 
+def test_nobody_notes_what_changes(settings: Settings, database: str, connection: Connection) -> None:
+    """Where a trigger is missing nothing counts as packed any more, until `migrate` has made it again."""
+    months_back(connection)
+    pack(settings)
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute('DROP TRIGGER note_changed_update ON "SpecialistAnalyticsDaily"')
+        write_day(connection, NEWEST - 40 * DAY, 1_000)
+        pack(settings)
+        assert packed_through(connection) is None
+        assert_true(connection, settings)
+        migrate(owner, migrations())
+    pack(settings)
+    assert packed_through(connection) == NEWEST
+    assert_true(connection, settings)
+
+
 def test_a_clock_that_was_ahead(settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was packed of days that are not over, by a clock that was ahead, is not read when the clock is right."""
     months_back(connection, 20)

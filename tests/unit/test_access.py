@@ -60,7 +60,7 @@ REFUSED = [
 def test_who_is_refused(authorization: str) -> None:
     """Whatever is wrong with a token, the answer is the same, and asks for a bearer token."""
     with pytest.raises(HTTPException) as refused:
-        Access(SETTINGS).bearer(request(authorization=authorization))
+        Access(SETTINGS).specialist(request(authorization=authorization))
     assert (refused.value.status_code, refused.value.detail) == (401, "Unauthorized")
     assert refused.value.headers == {"WWW-Authenticate": "Bearer"}
 
@@ -125,7 +125,7 @@ def test_too_many_bad_tokens_from_an_address() -> None:
     statuses = [status_of(access, request(authorization="Bearer x"))[0] for _ in range(100)]
     assert statuses == [401] * 60 + [429] * 40
     with pytest.raises(HTTPException) as refused:
-        access.bearer(request())
+        access.specialist(request())
     assert refused.value.headers is not None and int(refused.value.headers["Retry-After"]) >= 1
     assert status_of(access, request(authorization=f"Bearer {token()}"))[0] == 200
     assert status_of(access, request("203.0.113.8"))[0] == 401

@@ -100,7 +100,8 @@ def reading(asked: Asked, found: Found) -> Reading:
     """Everything about the period that was asked for."""
     span = asked.span(found.facts.first_day)
     before = span.before if asked.first else None
-    metrics = _metrics(span, before, found, asked.today)
+    total = _total(_rows(span, found))
+    metrics = _metrics(span, before, total, found, asked.today)
     return Reading(
         specialist=found.specialist,
         time_zone=found.time_zone,
@@ -115,7 +116,7 @@ def reading(asked: Asked, found: Found) -> Reading:
         metrics=metrics,
         trend=trend(span, found),
         funnel=_funnel(metrics),
-        sources=sources(_total(_rows(span, found))),
+        sources=sources(total),
         contact_types=_contact_types(span, found),
         freshness=Freshness(
             as_of=found.as_of,
@@ -127,8 +128,8 @@ def reading(asked: Asked, found: Found) -> Reading:
     )
 
 
-def _metrics(span: Span, before: Span | None, found: Found, today: date) -> Metrics:
-    total, total_before = _total(_rows(span, found)), _total(_rows(before, found) if before else [])
+def _metrics(span: Span, before: Span | None, total: Day, found: Found, today: date) -> Metrics:
+    total_before = _total(_rows(before, found) if before else [])
     views, outcomes = (
         (count(span, found), count(before, found) if before else 0) for count in (_days_of_views, _days_of_outcomes)
     )

@@ -17,7 +17,8 @@ from worker.settings import Settings
 from worker.store import Connection, connect_postgres, postgres_errors
 
 SPECIALISTS_AT_ONCE = 1_000
-"""Of a month, in one transaction: half a second if their days are in memory, perhaps a minute if they are on a disk."""
+"""Of a month, in one transaction: a third of a second if their days are in memory, and far less than a job may take if
+each has to come from a disk."""
 
 SLICE_S = 20.0
 """After so many seconds no other step is begun: other jobs wait for this one, and the next tick goes on."""

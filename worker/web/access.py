@@ -91,10 +91,6 @@ class Access:
     def __exit__(self, *_: object) -> None:
         self._redis.close()
 
-    def bearer(self, request: Request) -> Claims:
-        """The specialist whose token the `Authorization` header has."""
-        return self._first(request, Audience.SPECIALIST, _bearers(request))
-
     def cookie(self, request: Request, audience: Audience) -> Claims:
         """Whose token the cookie has."""
         return self._first(request, audience, _cookies(request, COOKIES[audience].name))
