@@ -128,6 +128,8 @@ def _signed(secret: str, token: str, audience: Audience) -> Claims:
             leeway=SKEW,
             options={"require": ["sub", "aud", "exp"], "strict_aud": True},
         )
+        if not all(type(claims.get(name, 0)) in (int, float) for name in ("exp", "iat", "nbf")):
+            raise BadToken("a time is no number")  # PyJWT takes whatever `int` does, and so "2000000000" and true
         expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
         (claims["sub"] + claims.get("jti", "")).encode()
     except (jwt.PyJWTError, OverflowError, ValueError):  # the last two: no date of a calendar, half a character

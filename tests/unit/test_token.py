@@ -19,6 +19,8 @@ from worker.token import MOST_CHARACTERS, SKEW, Audience, BadToken, sign, signin
 
 SECRET = "a secret of tests, with 32 bytes or more"
 HOUR = timedelta(hours=1)
+LATER = 2**32
+"""Seconds since 1970: some time in 2106."""
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
@@ -60,10 +62,21 @@ BAD = {
     "without an end": made(exp=None),
     "an end that no calendar has": made(exp=10**30),
     "an end that is no number": made(exp="soon"),
+    "an end of digits": jwt.encode({"sub": "anna", "aud": "analytics", "exp": str(LATER)}, SECRET),
+    "an end that is true": made(exp=True),
+    "an end that is a list": made(exp=[LATER]),
+    "an end that is not a number": made(exp=float("nan")),
+    "an end that never comes": made(exp=float("inf")),
+    "an end far beyond the calendar": made(exp=1e300),
+    "a beginning of digits": made(nbf="1"),
+    "an issue of digits": made(iat="1"),
+    "an issue that is true": made(iat=True),
     "without a subject": made(sub=None),
     "a subject that is no text": jwt.encode(
-        {"sub": 1, "aud": "analytics", "exp": 2**40}, SECRET, headers={"typ": "JWT"}
+        {"sub": 1, "aud": "analytics", "exp": LATER}, SECRET, headers={"typ": "JWT"}
     ),
+    "a subject that is a list": jwt.encode({"sub": ["anna"], "aud": "analytics", "exp": LATER}, SECRET),
+    "a link that is no text": made(jti=1),
     "without an audience": made(aud=None),
     "of an operator": made(aud="analytics-ops"),
     "for two audiences": made(aud=["analytics", "analytics-ops"]),
@@ -89,6 +102,11 @@ def test_what_does_not_hold(token: str) -> None:
     """Whatever is wrong with a token, it is a bad token, and no other error."""
     with pytest.raises(BadToken):
         verify(SECRET, token, Audience.SPECIALIST)
+
+
+def test_an_end_between_two_seconds() -> None:
+    """A time may have a fraction (RFC 7519, section 2): it is over when its second begins."""
+    assert verify(SECRET, made(exp=LATER + 0.9), Audience.SPECIALIST).expires == datetime.fromtimestamp(LATER, UTC)
 
 
 def test_every_changed_character() -> None:
