@@ -11,6 +11,9 @@ from tests.support import fork_worker
 from worker.embedded import free_port
 from worker.settings import Settings
 
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+"""What a person's browser says of itself. Python's client, and a browser without a window, are taken for robots."""
+
 
 class Answer(NamedTuple):
     """Redirects are answers like others."""
@@ -41,7 +44,7 @@ class Web:
 
     def is_there(self) -> bool:
         try:
-            return self.ask("/").code == 404
+            return self.ask("/").code == 307
         except ConnectionError:
             return False
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import psutil
 import pytest
 import redis
 
+from tests.serving import BROWSER
 from tests.support import TOP, environment, wait_until
 from worker.producer import track
 from worker.settings import Settings
@@ -192,11 +193,12 @@ def test_keep(start: Callable[..., Demo], folder: Path) -> None:
     specialist = next(line for line in demo.lines if "worker report" in line).split()[-3]
 
     browser = build_opener(HTTPCookieProcessor())
+    browser.addheaders = [("User-Agent", BROWSER)]
     for link in (page, operators_page):
         with browser.open(link) as shown:
             assert (shown.status, shown.url) == (200, link.partition("?")[0])
         with pytest.raises(HTTPError, match="401"):
-            build_opener().open(link)
+            build_opener().open(Request(link, headers={"User-Agent": BROWSER}))
 
     def numbers(period: str) -> Any:
         with browser.open(f"{urljoin(page, '/api/specialists')}/{specialist}/analytics?period={period}") as answer:

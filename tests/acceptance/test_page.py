@@ -59,8 +59,15 @@ def plain(answer: Answer) -> str:
 
 
 def test_a_link_signs_in_once(web: Web) -> None:
-    """A link of the site leads to the page, whose address keeps the period and loses the token; it is used up then."""
+    """A link of the site leads to the page, whose address keeps the period and loses the token; it is used up then, and
+    not by a robot that looks at it before.
+    """
     address = link()
+    preview = web.ask(address, headers={"User-Agent": "TelegramBot (like TwitterBot)", "Accept-Language": "ru"})
+    assert (preview.code, preview.headers["Set-Cookie"], preview.headers["X-Robots-Tag"]) == (200, None, "noindex")
+    assert "Эта ссылка открывается в браузере" in plain(preview)
+    assert "token=" not in preview.body
+    assert (web.ask(address, "HEAD").code, web.ask(address, "HEAD").headers["Set-Cookie"]) == (200, None)
     answer = web.ask(address)
     assert (answer.code, answer.headers["Location"]) == (303, f"{PAGE}?period=week")
     cookie = answer.headers["Set-Cookie"].partition(";")[0]
@@ -160,24 +167,57 @@ def test_who_may_not_come_in(web: Web, language: str, words: str) -> None:
 
 def test_what_is_no_period(web: Web) -> None:
     """What cannot be shown is a page that says so in both languages, from which another period can be chosen."""
-    for query in (
-        "period=decade",
-        "from=2026-11-10&to=2026-11-01",
-        "from=1900-01-01",
-        "from=1970-01-01&to=2026-01-01",
-        "from=2126-01-01&to=2126-02-01",
-        "to=2026-11-10",
-        "period=week&from=2026-11-10",
-        "from='%3B+DROP+TABLE+x--&to=%00%0a",
-        "period=%3Cscript%3Ealert(1)%3C/script%3E",
-        "from=%D9%A2%D9%A0%D9%A2%D9%A6-11-10",
-    ):
+    for query, parameters in {
+        "period=decade": "period",
+        "from=2026-11-10&to=2026-11-01": "from, to",
+        "from=1900-01-01": "from",
+        "from=1970-01-01&to=2026-01-01": "from, to",
+        "from=2126-01-01&to=2126-02-01": "from",
+        "to=2026-11-10": "from",
+        "period=week&from=2026-11-10": "period, from",
+        "from='%3B+DROP+TABLE+x--&to=%00%0a": "from",
+        "period=%3Cscript%3Ealert(1)%3C/script%3E": "period",
+        "from=%D9%A2%D9%A0%D9%A2%D9%A6-11-10": "from",
+    }.items():
         for language, words in (("en", "no such period"), ("ru", "Такого периода нет")):
             answer = web.ask(f"{PAGE}?{query}", headers=signed_in(**{"Accept-Language": language}))
             assert (answer.code, words in plain(answer)) == (400, True), query
+            assert f"<p>{parameters}: " in re.sub(r"</?code>", "", plain(answer))
             assert f'href="{PAGE}?period=week"' in answer.body
             assert "<form" in answer.body
             assert "<script>" not in answer.body
+
+
+def test_an_address_where_nothing_is(web: Web) -> None:
+    """A browser gets a page, which leads to the numbers, in its language and in the one that is chosen there, and never
+    to another host; others get a line, and the API's clients problem details.
+    """
+    html = "text/html,application/xhtml+xml,*/*;q=0.8"
+    for path in ("/nowhere", f"{PAGE}/nowhere", "/favicon.ico"):
+        for language, words in (("en", "There is nothing at this address"), ("ru", "По этому адресу ничего нет")):
+            answer = web.ask(path, accept=html, headers={"Accept-Language": language})
+            assert (answer.code, words in plain(answer)) == (404, True)
+            assert f'href="{PAGE}"' in answer.body
+        switched = web.ask(f"{path}?lang=ru", accept=html)
+        assert (switched.code, switched.headers["Location"]) == (303, path)
+        assert web.ask(path, "HEAD", html)[::2] == (404, b"")
+        assert web.ask(path).body == "404 Not Found\n"
+    for path in ("//evil.example/x", "/%2f/evil.example", "/%09/evil.example", "/%5cevil.example"):
+        assert "evil.example" in web.ask(path, accept=html).body
+        assert not re.search(r"""["'](/[/\\\t]|https?:)""", web.ask(path, accept=html).body)
+        assert re.match(r"/[%e]", str(web.ask(f"{path}?lang=ru", accept=html).headers["Location"]))
+    assert web.ask("/api/nowhere", accept=html).headers["Content-Type"] == "application/problem+json"
+
+
+def test_the_address_of_the_server_alone(web: Web) -> None:
+    """Whoever names the server alone is led to the page, and a slash at its end is none too many, also for a link."""
+    for method in ("GET", "HEAD"):
+        answer = web.ask("/", method)
+        assert (answer.code, answer.headers["Location"]) == (307, PAGE)
+    assert "The last 30 days" in web.ask(f"{PAGE}/", headers=signed_in()).body
+    opened = web.ask(link().replace("?", "/?"))
+    assert (opened.code, opened.headers["Location"]) == (303, f"{PAGE}?period=week")
+    assert opened.headers["Set-Cookie"]
 
 
 def test_empty_fields_of_the_form_are_none(web: Web) -> None:

@@ -11,6 +11,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 import psycopg
 import pytest
 
+from tests.serving import BROWSER
 from tests.support import (
     TOP,
     WORKER_ROLE,
@@ -102,6 +103,7 @@ def opened(settings: Settings, link: str) -> None:
         [sys.executable, "-m", "worker", "web"], cwd=TOP, env=os.environ | environment(settings) | {"PORT": str(port)}
     )
     browser = build_opener(HTTPCookieProcessor())
+    browser.addheaders = [("User-Agent", BROWSER)]
 
     def answers() -> bool:
         try:

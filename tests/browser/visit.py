@@ -11,6 +11,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize
 
 from tests.browser.stage import Stage
+from tests.serving import BROWSER
 from tests.support import TOP
 from worker.token import Audience, sign
 
@@ -108,6 +109,7 @@ def visiting(
         viewport=SIZES[size],
         color_scheme="dark" if dark else "light",
         locale=language,
+        user_agent=BROWSER,
         timezone_id="Pacific/Auckland",  # another one than the site's: days are the site's, wherever somebody looks
         java_script_enabled=javascript,
         is_mobile="phone" in size,

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tests.serving import BROWSER
 from tests.support import settings_with
 from worker.errors import Retry
 from worker.settings import Settings
@@ -87,13 +88,48 @@ def test_opened_by_many_at_once(access: Access) -> None:
     assert sum(isinstance(answer, Response) and "set-cookie" in answer.headers for answer in answers) == 1
 
 
-def test_a_look_at_where_a_link_leads(access: Access) -> None:
-    """HEAD, which robots send for a link that somebody wrote to somebody, does not use it up, nor let in."""
-    token = link()
-    looked = exchange(access, f"token={token}", method="HEAD")
-    assert isinstance(looked, Response) and looked.headers["location"] == PATHS[Audience.SPECIALIST]
-    assert "set-cookie" not in looked.headers
-    cookie_of(exchange(access, f"token={token}"))
+LOOKS = [
+    ("HEAD", BROWSER),
+    ("GET", "TelegramBot (like TwitterBot)"),
+    ("GET", "WhatsApp/2.23.20.0"),
+    ("GET", "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"),
+    ("GET", "Mozilla/5.0 (compatible; vkShare; +http://vk.com/dev/Share)"),
+    ("GET", f"{BROWSER} facebookexternalhit/1.1 Facebot Twitterbot/1.0"),  # a message on an iPhone
+    ("GET", f"{BROWSER} (compatible; BingPreview/1.0b)"),
+    ("GET", "Mozilla/5.0 (compatible; Barracuda Sentinel (EE))"),
+]
+
+
+@pytest.mark.parametrize("audience", Audience)
+@pytest.mark.parametrize(("method", "agent"), LOOKS)
+def test_a_robot_only_looks(access: Access, method: str, agent: str, audience: Audience) -> None:
+    """A link that somebody wrote to somebody is looked at by robots first, and more than once: it is not used up, and
+    they get no cookie, no address, and no word of whose it is.
+    """
+    token = link("the-specialist", audience)
+    for _ in range(2):
+        looked = exchange(access, f"token={token}", audience, method, user_agent=agent)
+        assert isinstance(looked, Response) and looked.status_code == 200
+        assert not {"set-cookie", "location"} & {*looked.headers}
+        assert not any(word in bytes(looked.body).decode() for word in (token, "the-specialist"))
+    cookie_of(exchange(access, f"token={token}", audience, user_agent=BROWSER))
+    again = exchange(access, f"token={token}", audience, user_agent=BROWSER)
+    assert isinstance(again, HTTPException) and again.status_code == 401
+
+
+@pytest.mark.parametrize(("method", "agent"), LOOKS[:2])
+def test_a_robot_with_a_bad_link(access: Access, method: str, agent: str) -> None:
+    """What is no link is none for robots either."""
+    refused = exchange(access, "token=x", method=method, user_agent=agent)
+    assert isinstance(refused, HTTPException) and refused.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "app", ["", "Telegram-Android/11.4.2", "VKAndroidApp/8.100", "Instagram 312.0.0.0", "[FBAN/FBIOS]"]
+)
+def test_people_within_an_app(access: Access, app: str) -> None:
+    """Whoever opens a link in the browser of a messenger is a person."""
+    cookie_of(exchange(access, f"token={link()}", user_agent=f"{BROWSER} {app}"))
 
 
 def test_a_link_is_forgotten_when_it_has_expired(access: Access, client: redis.Redis) -> None:

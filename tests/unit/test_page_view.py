@@ -11,7 +11,7 @@ from babel import Locale
 from starlette.requests import Request
 
 from worker.reading.figures import Day, Facts, Found, Visited, reading
-from worker.reading.period import PeriodName, parse_period
+from worker.reading.period import PeriodName, Why, parse_period
 from worker.reading.shape import Loss, Metric, Reading
 from worker.web.page_view import LONGEST_TYPE, Card, PageView, harmless, page_view, spark
 from worker.web.rendering import WORDS, render
@@ -109,14 +109,15 @@ def test_no_text_is_left_over() -> None:
         *(f"rate_{each}" for each in ("contact_views", "requests", "orders")),
         *(f"meaning_{each}" for each in ("views", "visitors", "outcomes", "changes")),
         *(f"{each}_{part}" for each in PROBLEMS for part in ("title", "text")),
+        *(f"why_{each.name.lower()}" for each in Why),
         *Reading.model_fields["metrics"].annotation.model_fields,  # type: ignore[union-attr]
-        *("catalog", "search", "direct", "other", "new", "not_counted", "no_period_before"),
+        *("catalog", "search", "direct", "other", "new", "not_counted"),
     }
     assert [name for name in [*TEXTS, *COUNTED] if name not in put_together and f'"{name}"' not in used] == []
     assert put_together <= TEXTS.keys()
 
 
-PROBLEMS = ("period", "sign_in", "no_profile", "too_many", "away", "secret", "failed")
+PROBLEMS = ("period", "sign_in", "no_profile", "too_many", "away", "secret", "failed", "no_page")
 
 
 @pytest.mark.parametrize(
@@ -137,13 +138,13 @@ def test_changes(value: int, before: int, english: tuple[str, str], russian: tup
 
 
 def test_without_a_period_before() -> None:
-    """What cannot be compared says why: nobody counted then, or nothing comes before all."""
+    """What cannot be compared says why where nobody counted then, and of all time says nothing."""
     chip = card(shown(made(since=TODAY - 40 * DAY))).chip
     assert chip is not None
     assert (chip.text, card(shown(made(since=TODAY - 40 * DAY))).before) == ("not counted then", None)
-    everything = card(shown(made("all"))).chip
-    assert everything is not None
-    assert everything.text == "no period before"
+    everything = shown(made("all"))
+    assert {(each.chip, each.before) for each in everything.cards} == {(None, None)}
+    assert everything.compared is None
 
 
 def test_what_nobody_counted_is_no_zero() -> None:

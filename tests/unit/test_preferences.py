@@ -1,5 +1,7 @@
 """The language and the theme of whoever asks."""
 
+import re
+
 import pytest
 from starlette.requests import Request
 
@@ -68,3 +70,12 @@ def test_the_address_of_this_page() -> None:
     asked = request("period=week&token=secret&x=%26%3D")
     assert here(asked) == "/page?period=week&x=%26%3D"
     assert here(asked, period="day", x=None, lang="ru") == "/page?period=day&lang=ru"
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "/\\evil.example", "/\t/evil.example", "///evil.example/", "/", "/page/"]
+)
+def test_the_address_of_a_page_has_no_host(path: str) -> None:
+    """Whatever was asked for, behind the first slash is nothing that a browser takes for a host."""
+    asked = Request({"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []})
+    assert re.fullmatch(r"/([\w%].*[^/])?", here(asked))

@@ -304,30 +304,31 @@ HOSTILE = '\'; DROP TABLE "Order"; --'
 @pytest.mark.parametrize(
     "period, first, last, why",
     [
-        ("fortnight", None, None, "'fortnight' is no period: one of day, week, month, quarter, year, all"),
-        ("", "", None, "exclude each other"),
-        ("DAY", None, None, "is no period"),
+        ("fortnight", None, None, "^period: 'fortnight' is no period: one of day, week, month, quarter, year, all"),
+        ("", "", None, "^period, from: a period and a range exclude each other"),
+        ("DAY", None, None, "^period: 'DAY' is no period"),
         (HOSTILE, None, None, "is no period"),
         ("<script>" * 100, None, None, "…' is no period"),
         ("\x1b[2J", None, None, r"'\\x1b\[2J' is no period"),
-        ("week", "2026-11-01", None, "exclude each other"),
-        (None, None, "2026-11-01", "needs its first day"),
-        (None, "2026-02-29", None, "is no date: write it as 2026-11-10"),
+        ("week", "2026-11-01", None, "^period, from: a period"),
+        ("week", None, "2026-11-01", "^period, to: a period"),
+        (None, None, "2026-11-01", "^from: a range needs its first day"),
+        (None, "2026-02-29", None, "^from: '2026-02-29' is no date: write it as 2026-11-10"),
         (None, "20261110", None, "is no date"),
         (None, "2026-W46-2", None, "is no date"),
         (None, "\u0662026-11-10", None, "is no date"),  # a digit, but not one of ours
         (None, HOSTILE, None, "is no date"),
-        (None, "2026-11-10", "<b>", "is no date"),
-        (None, "2026-11-10", "2026-11-09", "comes before"),
-        (None, "1980-01-01", "2079-12-31", "days: ask for at most 3,660"),
-        (None, "1926-01-01", "2026-01-01", "is before 1970-01-01"),
+        (None, "2026-11-10", "<b>", "^to: '<b>' is no date"),
+        (None, "2026-11-10", "2026-11-09", "^from, to: .* comes before"),
+        (None, "1980-01-01", "2079-12-31", "^from, to: .* ask for at most 3660 days"),
+        (None, "1926-01-01", "2026-01-01", "^from: 1926-01-01 is before 1970-01-01"),
         (None, "0001-01-01", "0001-01-02", "is before 1970-01-01"),
-        (None, "2026-11-23", "2026-11-24", "has not come yet"),
+        (None, "2026-11-23", "2026-11-24", "^from: 2026-11-23 has not come yet"),
         (None, "9999-12-31", "9999-12-31", "has not come yet"),
     ],
 )
 def test_no_period(period: str | None, first: str | None, last: str | None, why: str) -> None:
-    """What is no period is refused in one short line that says why, whatever was typed."""
+    """What is no period is refused in one short line that says which parameter is wrong and why, whatever was typed."""
     with pytest.raises(NoPeriod, match=why) as refused:
         parse_period(period, first, last, TODAY)
     assert len(str(refused.value)) < 150 and str(refused.value).isprintable()

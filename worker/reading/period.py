@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from worker.days import days_between
+from worker.days import MOST_DAYS
 from worker.errors import Stop
 
 EPOCH = date(1970, 1, 1)
@@ -22,8 +22,26 @@ DAY = timedelta(days=1)
 _iso_date = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch
 
 
+class Why(StrEnum):
+    """Why something is no period, as a sentence; what stands in braces is put in. `worker.web.texts` has the same in other languages."""
+
+    NAME = "{given} is no period: one of {names}, or a range of dates"
+    DATE = "{given} is no date: write it as 2026-11-10"
+    BOTH = "a period and a range exclude each other: leave one out"
+    NO_FIRST = "a range needs its first day"
+    BEFORE_EPOCH = "{first} is before {epoch}, the first day there is"
+    NOT_COME = "{first} has not come yet: today is {today}"
+    REVERSED = "the last day, {last}, comes before the first, {first}: turn them round"
+    TOO_LONG = "from {first} to {last} is too long: ask for at most {most} days"
+
+
 class NoPeriod(Stop):
-    """What was asked for is no period."""
+    """What was asked for is no period. Its text begins with the parameters that are wrong."""
+
+    def __init__(self, why: Why, *parameters: str, **values: object) -> None:
+        """`values` are what the sentence puts in."""
+        super().__init__(f"{', '.join(parameters)}: {why.format_map(values)}")
+        self.why, self.parameters, self.values = why, parameters, values
 
 
 class PeriodName(StrEnum):
@@ -100,18 +118,19 @@ def parse_period(name: str | None, first: str | None, last: str | None, today: d
         length = LENGTHS.get(known)
         return Asked(known, today - timedelta(days=length - 1) if length else None, today, today)
     if name is not None:
-        raise NoPeriod("a period and a range exclude each other: leave one out")
+        ends_of_range = [end for end, given in (("from", first), ("to", last)) if given is not None]
+        raise NoPeriod(Why.BOTH, "period", *ends_of_range)
     if first is None:
-        raise NoPeriod("a range needs its first day")
-    begins, ends = _date(first), _date(last) if last is not None else today
+        raise NoPeriod(Why.NO_FIRST, "from")
+    begins, ends = _date("from", first), _date("to", last) if last is not None else today
     if begins < EPOCH:
-        raise NoPeriod(f"{begins} is before {EPOCH}, the first day there is")
+        raise NoPeriod(Why.BEFORE_EPOCH, "from", first=begins, epoch=EPOCH)
     if begins > today:
-        raise NoPeriod(f"{begins} has not come yet: today is {today}")
-    try:
-        days_between(begins, ends)
-    except Stop as error:
-        raise NoPeriod(str(error)) from None
+        raise NoPeriod(Why.NOT_COME, "from", first=begins, today=today)
+    if ends < begins:
+        raise NoPeriod(Why.REVERSED, "from", "to", first=begins, last=ends)
+    if Span(begins, ends).days > MOST_DAYS:
+        raise NoPeriod(Why.TOO_LONG, "from", "to", first=begins, last=ends, most=MOST_DAYS)
     return Asked(None, begins, min(ends, today), today)
 
 
@@ -119,16 +138,16 @@ def _name(text: str) -> PeriodName:
     try:
         return PeriodName(text)
     except ValueError:
-        raise NoPeriod(f"{_shown(text)} is no period: one of {', '.join(PeriodName)}, or a range of dates") from None
+        raise NoPeriod(Why.NAME, "period", given=_shown(text), names=", ".join(PeriodName)) from None
 
 
-def _date(text: str) -> date:
+def _date(parameter: str, text: str) -> date:
     try:
         if _iso_date(text):  # the library also reads 20261110 and 2026-W46-2
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise NoPeriod(f"{_shown(text)} is no date: write it as 2026-11-10")
+    raise NoPeriod(Why.DATE, parameter, given=_shown(text))
 
 
 def _shown(text: str) -> str:

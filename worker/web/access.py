@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from worker.bots import is_bot
 from worker.errors import AnalyticsError, Stop
 from worker.link import Link
 from worker.log import get_logger
@@ -27,6 +28,7 @@ from worker.stream import connect_redis, redis_errors
 from worker.token import Audience, BadToken, Claims, sign, signing_key, verify
 from worker.web.address import here
 from worker.web.headers import is_https
+from worker.web.rendering import render
 
 COOKIE_LIFETIME = timedelta(hours=12)
 
@@ -108,8 +110,9 @@ class Access:
         """Turn the token of a link (`?token=`) into a cookie, once, and go on to the address without it.
 
         Returns:
-            None if the address has no token. Whoever opens a link again whose cookie they still have goes on, too. HEAD
-            is told where it leads, and has not opened it.
+            None if the address has no token. Whoever opens a link again whose cookie they still have goes on, too.
+            A robot, and HEAD, only look: of a link in a message or a mail there are previews before anybody opens it.
+            They get a page that says so, whether or not the link was used; who poses as one gets nothing else.
 
         Raises:
             Retry, Stop: Redis cannot be asked whether it was used before.
@@ -123,9 +126,9 @@ class Access:
         except BadToken:
             raise self._refusal(request) from None
         assert claims.link is not None
+        if request.method == "HEAD" or is_bot(request.headers.get("user-agent", "")):
+            return render(request, "link.html", {"periods": []})
         answer = RedirectResponse(here(request), HTTPStatus.SEE_OTHER)
-        if request.method == "HEAD":
-            return answer
         if not await run_in_threadpool(self._use, claims.link, claims.expires):
             if self.cookie(request, audience).subject != claims.subject:
                 raise self._refusal(request)

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.reading.period import NoPeriod
 from worker.web.access import Access
 from worker.web.openapi import openapi
 from worker.web.readings import Readings
@@ -47,10 +46,12 @@ def _period(request: Request) -> list[str | None]:
     given = request.query_params.multi_items()
     for name, _ in given:
         if name not in PARAMETERS:
-            raise NoPeriod(f"{name[:40]!r} is no parameter: there are {', '.join(PARAMETERS)}")
+            which = f"{name[:40]!r} is no parameter: there are {', '.join(PARAMETERS)}"
+            raise HTTPException(HTTPStatus.BAD_REQUEST, which)
     values = dict(given)
     if len(values) < len(given):
-        raise NoPeriod("a parameter is given twice")
+        twice = next(name for name in values if len(request.query_params.getlist(name)) > 1)
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{twice} is given twice")
     return [values.get(name) for name in PARAMETERS]
 
 

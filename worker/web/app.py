@@ -1,5 +1,7 @@
 """The routes. Each kind of answer has a module, which makes its routes out of what it needs."""
 
+from http import HTTPStatus
+
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -12,7 +14,7 @@ from worker.web.headers import SecurityHeaders
 from worker.web.health import health_routes
 from worker.web.metrics import metrics_routes
 from worker.web.ops import ops_routes
-from worker.web.page import page_routes
+from worker.web.page import not_found, page_routes
 from worker.web.problems import EXCEPTION_HANDLERS
 from worker.web.readings import Readings
 
@@ -29,7 +31,7 @@ def create_app(
         *asset_routes(),
         *page_routes(settings, access, readings),
     ]
-    app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
-    # Else `/ops/?token=…` leads, with the token and without TLS, to what `Host` says: behind a proxy, to our own name.
+    app = Starlette(routes=routes, exception_handlers={**EXCEPTION_HANDLERS, HTTPStatus.NOT_FOUND: not_found})
+    # Else a slash too many leads, with a token and without TLS, to what `Host` says: behind a proxy, to our own name.
     app.router.redirect_slashes = False
     return SecurityHeaders(app)

@@ -19,6 +19,7 @@ HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
+    b"x-robots-tag": b"noindex",
 }
 
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")

@@ -53,7 +53,7 @@ def ops_routes(settings: Settings, access: Access, observer: Observer) -> list[R
     page = OpsPage(settings, access, observer)
     compressed = [Middleware(GZipMiddleware)]
     return [
-        Route(PATH, page.show, middleware=compressed),
+        *(Route(path, page.show, middleware=compressed) for path in (PATH, f"{PATH}/")),
         Route(f"{PATH}/live", page.show_live, middleware=compressed),
         Route(f"{PATH}/dead-letters/{{letter}}/requeue", page.requeue_letter, methods=["POST"]),
         Route(f"{PATH}/reasons/{{reason}}/requeue", page.requeue_reason, methods=["POST"]),

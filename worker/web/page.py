@@ -1,4 +1,4 @@
-"""`/profile/analytics`: a specialist's own numbers as a page.
+"""`/profile/analytics`: a specialist's own numbers as a page; and where nothing is, a page that leads there.
 
 It is whole without JavaScript; with it the trend is drawn. The token of the link that somebody came by is exchanged for
 a cookie, and sees an address without it.
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from worker.days import local_date
@@ -24,7 +24,7 @@ from worker.token import PAGES, Audience
 from worker.web.access import Access
 from worker.web.page_view import page_view
 from worker.web.preferences import preferences, switched
-from worker.web.problems import problem_of
+from worker.web.problems import answer, is_api, problem_of
 from worker.web.readings import Readings
 from worker.web.rendering import WORDS, render
 
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 
 def page_routes(settings: Settings, access: Access, readings: Readings) -> list[Route]:
-    """The route of the page."""
+    """The routes of the page, and from where the server alone is named to it."""
 
     async def page(request: Request) -> Response:
         try:
@@ -46,7 +46,19 @@ def page_routes(settings: Settings, access: Access, readings: Readings) -> list[
             log.exception("page failed")
             return _problem(request, error, settings)
 
-    return [Route(PATH, page, middleware=[Middleware(GZipMiddleware)])]
+    async def root(_: Request) -> Response:
+        return RedirectResponse(PATH)
+
+    compressed = [Middleware(GZipMiddleware)]
+    return [Route("/", root), *(Route(path, page, middleware=compressed) for path in (PATH, f"{PATH}/"))]
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """What is told of an address where nothing is: to a browser on a page, to others as whatever else goes wrong."""
+    if is_api(request) or "text/html" not in request.headers.get("accept", ""):
+        return await answer(request, error)
+    context = {"periods": [], "status": HTTPStatus.NOT_FOUND.value, "why": "no_page", "action": PATH}
+    return switched(request) or render(request, "problem.html", context, HTTPStatus.NOT_FOUND)
 
 
 async def _page(request: Request, access: Access, readings: Readings) -> Response:
@@ -88,11 +100,12 @@ def _problem(request: Request, error: Exception, settings: Settings) -> Response
     problem = problem_of(error)
     today = local_date(datetime.now(UTC), settings.time_zone).isoformat()
     given = [_date(request.query_params.get(name)) for name in ("from", "to")]
-    switch = _switch(today, None, *given) if isinstance(error, NoPeriod) else {"periods": []}
+    no_period = error if isinstance(error, NoPeriod) else None
+    switch = _switch(today, None, *given) if no_period else {"periods": []}
     return render(
         request,
         "problem.html",
-        {**switch, "status": problem.status.value, "why": _why(error, problem.status)},
+        {**switch, "status": problem.status.value, "why": _why(error, problem.status), "no_period": no_period},
         problem.status,
         problem.headers,
     )

@@ -47,7 +47,7 @@ class Card(NamedTuple):
     value: str | None
     """None: not known, `note` says why."""
     chip: Chip | None
-    """None: also where nothing came of nothing."""
+    """None: also where nothing came of nothing, and where nothing comes before."""
     before: str | None
     note: str | None
     spark: str
@@ -272,6 +272,8 @@ def _chip(metric: Metric, words: Words) -> Chip | None:
     assert metric.without_change is not None
     if metric.partial:
         return Chip(words("partial"), "")
+    if metric.without_change == "no_period_before":
+        return None  # of all time that goes without saying, on each of the six all the more
     return Chip(words(metric.without_change), "accent" if metric.without_change == "new" else "")
 
 

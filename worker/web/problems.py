@@ -64,16 +64,21 @@ def problem_response(problem: Problem) -> Response:
     return Response(body, problem.status, problem.headers, "application/problem+json")
 
 
-async def _answer(request: Request, error: Exception) -> Response:
-    problem = problem_of(error)
+def is_api(request: Request) -> bool:
+    """Whether the API was asked."""
     path = request.url.path
-    if path == "/api" or path.startswith("/api/"):
+    return path == "/api" or path.startswith("/api/")
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """What is told of an error of which no page has made a page: problem details by the API, and elsewhere a line."""
+    problem = problem_of(error)
+    if is_api(request):
         return problem_response(problem)
     line = f"{problem.status.value} {problem.status.phrase}{f': {problem.detail}' if problem.detail else ''}\n"
     return PlainTextResponse(line, problem.status, problem.headers)
 
 
 EXCEPTION_HANDLERS: Mapping[type[Exception], ExceptionHandler] = MappingProxyType(
-    {HTTPException: _answer, AnalyticsError: _answer, Exception: _answer}
+    {HTTPException: answer, AnalyticsError: answer, Exception: answer}
 )
-"""For what no page has made a page of: problem details under `/api`, and a line elsewhere."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from worker.reading.period import Why
+
 
 class Text(NamedTuple):
     """A text."""
@@ -70,7 +72,6 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "was": Text("was {number}", "было {number}"),
         "new": Text("new", "с нуля"),
         "not_counted": Text("not counted then", "тогда не считали"),
-        "no_period_before": Text("no period before", "не с чем сравнить"),
         "partial": Text("of some days only", "лишь за часть дней"),
         "visitors_unknown": Text(
             "not known yet, or the site sends no visitorId", "пока неизвестно, или сайт не передаёт visitorId"
@@ -175,12 +176,28 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "Изменения показаны относительно стольких же дней непосредственно перед периодом.",
         ),
         "profile": Text("Profile", "Профиль"),
+        # a link that opens once, as robots see it
+        "link_title": Text("This link opens in a browser", "Эта ссылка открывается в браузере"),
+        "link_text": Text(
+            "It opens once, for a person: a preview shows only this page, and does not use it up.",
+            "Она срабатывает один раз и для человека: предпросмотр показывает только эту страницу и не расходует её.",
+        ),
         # pages that could not be shown
+        "no_page_title": Text("There is nothing at this address", "По этому адресу ничего нет"),
+        "no_page_text": Text("Your numbers are on another page:", "Ваши числа на другой странице:"),
         "period_title": Text("There is no such period", "Такого периода нет"),
         "period_text": Text(
-            "Choose one of the periods, or two dates: the first no later than the last and not after today, ten years apart at most.",
-            "Выберите один из периодов или две даты: первая не позже последней и не в будущем, между ними не больше десяти лет.",
+            "Choose another one, or other dates, above.",
+            "Выберите другой период или другие даты выше.",
         ),
+        "why_name": Text(Why.NAME, "периода {given} нет, есть {names} или даты"),
+        "why_date": Text(Why.DATE, "{given}\u00a0— не дата, её пишут так: 2026-11-10"),
+        "why_both": Text(Why.BOTH, "период и даты исключают друг друга: оставьте что-то одно"),
+        "why_no_first": Text(Why.NO_FIRST, "первая дата не указана"),
+        "why_before_epoch": Text(Why.BEFORE_EPOCH, "{first} раньше самой первой возможной даты, {epoch}"),
+        "why_not_come": Text(Why.NOT_COME, "{first} ещё не наступило: сегодня {today}"),
+        "why_reversed": Text(Why.REVERSED, "последняя дата, {last}, раньше первой, {first}: поменяйте их местами"),
+        "why_too_long": Text(Why.TOO_LONG, "период {first}\u00a0– {last} слишком длинный: можно не больше {most} дней"),
         "sign_in_title": Text("Please come in through the site", "Войдите через сайт"),
         "sign_in_text": Text(
             "The link has expired or was used before, or your visit here has ended. Nothing is lost: open the analytics again from your profile on the site.",
