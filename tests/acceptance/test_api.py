@@ -320,9 +320,9 @@ def test_a_head_in_pieces(web: Web) -> None:
                 left -= len(connection.recv(left))
 
 
-CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = {
-    "a body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n", b"x"),
+    "a body": (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n", b"x"),
     "a trailer": (CHUNKED + b"0\r\nX: ", b"x"),
     "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n"),
     "chunks": (CHUNKED, b"1\r\nx\r\n"),
@@ -346,7 +346,7 @@ def test_slow_clients(web: Web) -> None:
     began = time.monotonic()
     with talking(web) as silent, talking(web) as slow, talking(web) as slow_body:
         slow.sendall(b"GET / HTTP/1.1\r\nX: ")
-        slow_body.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        slow_body.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         while time.monotonic() < began + REQUEST_S - 2:
             slow.sendall(b"x")
             slow_body.sendall(b"x")

@@ -308,13 +308,24 @@ def test_who_is_not_let_in(browser: Browser, stage: Stage, bad: Callable[[Stage]
         visit.picture("error-401-phone-light-en")
 
 
-@pytest.mark.parametrize("query", ["period=fortnight", "from=2026-11-20&to=2026-11-01", "from=1000-01-01", "to=<b>"])
-def test_no_period(browser: Browser, stage: Stage, query: str) -> None:
-    """What is no period gets a page that says which ones there are, with their switch."""
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("period=fortnight", "period: 'fortnight' is no period"),
+        ("from=2026-11-20&to=2026-11-01", "from, to: the last day, 2026-11-01, comes before the first"),
+        ("from=1000-01-01", "from: 1000-01-01 is before 1970-01-01"),
+        ("to=<b>", "from: a range needs its first day"),
+        ("from=2026-11-01&to=<b>", "to: '<b>' is no date"),
+    ],
+)
+def test_no_period(browser: Browser, stage: Stage, query: str, why: str) -> None:
+    """What is no period gets a page that says what is wrong with it and which ones there are, with their switch."""
     with visiting(browser, stage, expected=("400",), language="en-GB") as visit:
         log_in(visit, NINA)
         assert visit.go(f"{PAGE}?{query}") == 400
         expect(visit.page.get_by_role("heading", level=1)).to_have_text("There is no such period")
+        expect(visit.page.locator(".problem")).to_contain_text(why)
+        assert visit.barriers() == []
         visit.page.get_by_role("link", name="Week").click()
         expect(visit.page.get_by_role("heading", level=1)).to_have_text("The last 7 days")
 

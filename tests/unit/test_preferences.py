@@ -77,5 +77,6 @@ def test_the_address_of_this_page() -> None:
 )
 def test_the_address_of_a_page_has_no_host(path: str) -> None:
     """Whatever was asked for, behind the first slash is nothing that a browser takes for a host."""
-    asked = Request({"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []})
+    where = {"scheme": "http", "server": ("testserver", 80), "path": path}
+    asked = Request({"type": "http", "method": "GET", "query_string": b"", "headers": []} | where)
     assert re.fullmatch(r"/([\w%].*[^/])?", here(asked))

@@ -23,7 +23,10 @@ _iso_date = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch
 
 
 class Why(StrEnum):
-    """Why something is no period, as a sentence; what stands in braces is put in. `worker.web.texts` has the same in other languages."""
+    """Why something is no period, as a sentence; what stands in braces is put in.
+
+    `worker.web.texts` has the same in the other language.
+    """
 
     NAME = "{given} is no period: one of {names}, or a range of dates"
     DATE = "{given} is no date: write it as 2026-11-10"
