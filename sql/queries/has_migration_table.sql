@@ -1,2 +1,2 @@
--- Whether this database was ever migrated.
+-- Whether this database was ever migrated. Locks nothing.
 SELECT to_regclass('analytics.migration') IS NOT NULL

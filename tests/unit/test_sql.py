@@ -1,6 +1,7 @@
 """SQL lives in files, each with its header, and none is left over."""
 
 import re
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def test_a_statement_has_a_header_and_is_used(file: Path) -> None:
     assert file.read_text("utf-8").startswith("-- ")
     folder = "" if file.parent.name == "queries" else f', "{file.parent.name}"'
     assert any(f'query("{file.stem}"{folder})' in text for text in CODE.values())
+
+
+@pytest.mark.parametrize("file", sorted((SQL_FOLDER / "queries").glob("*.sql")), ids=lambda file: file.stem)
+def test_a_header_says_what_is_locked(file: Path) -> None:
+    """Before its first line of SQL every statement of the worker says what it locks, even if that is nothing."""
+    header = takewhile(lambda line: line.startswith("--"), file.read_text("utf-8").splitlines())
+    assert re.search(r"\bLocks\b", " ".join(header))
 
 
 def test_every_name_has_a_file() -> None:
