@@ -218,6 +218,8 @@ def status(
     """Show position, lag, freshness, rate and books of each shard, dead letters, jobs and workers."""
     from worker.inspection.status_view import run_status
 
+    if json and watch:
+        raise Stop("--json and --watch exclude each other")
     raise typer.Exit(run_status(_settings(), as_json=json, watch=watch))
 
 

@@ -24,10 +24,16 @@ def make_console(*, highlight: bool = False, markup: bool = True, wide: int = WI
     return console
 
 
+def can_draw_over(console: Console) -> bool:
+    """Whether what is printed there can be replaced: elsewhere Rich's `Live` shows nothing before its end."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 @contextmanager
 def standard_output() -> Iterator[None]:
     """In this block the reader of standard output may go, as `head` does: what he does not read is written nowhere, and
-    the command ends with its own exit code. All is written at the end of the block, so nothing is left to fail later.
+    the command ends with its own exit code; who prints without end asks `has_reader`. All is written at the end of the
+    block, so nothing is left to fail later.
 
     Raises:
         Stop: it cannot be written, because a disk is full, say.
@@ -50,6 +56,12 @@ def standard_output() -> Iterator[None]:
         sys.stdout = before
 
 
+def has_reader() -> bool:
+    """Whether the reader of standard output was still there when last something was written."""
+    output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return not (isinstance(output, _Output) and output.reader_went)
+
+
 def _descriptor(stream: io.TextIOWrapper) -> int | None:
     """Of the file behind it; None: there is no file."""
     try:
@@ -61,6 +73,8 @@ def _descriptor(stream: io.TextIOWrapper) -> int | None:
 class _Output(io.FileIO):
     """Libraries make what they like of a broken pipe (Rich and Click exit with 1), so none of them gets to see it."""
 
+    reader_went = False
+
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
@@ -68,5 +82,6 @@ class _Output(io.FileIO):
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             if isinstance(error, BrokenPipeError):
+                self.reader_went = True
                 return memoryview(data).nbytes
             raise Stop(f"cannot write standard output: {error.strerror}") from None

@@ -1,12 +1,16 @@
 """`python -m worker status`: what an operator reads."""
 
 import json
+import signal
+import subprocess
+from collections.abc import Callable
+from threading import Timer
 from typing import cast
 
 import pytest
 import redis
 
-from tests.support import add_specialists, run_worker
+from tests.support import add_specialists, run_worker, start_worker
 from worker.pipeline import run_shard
 from worker.settings import Settings
 from worker.store import Connection
@@ -58,6 +62,12 @@ def test_tables(counted: Settings) -> None:
     for url in (counted.database_url, counted.redis_url):
         password = url.get_secret_value().rpartition("@")[0].rpartition(":")[2]
         assert password and password not in output + errors
+
+
+def test_watched_json(settings: Settings) -> None:
+    """A document that is watched is refused, and not shown once."""
+    refused = (2, "", "error --json and --watch exclude each other\n")
+    assert run_worker(settings, "status", "--json", "--watch") == refused
 
 
 def test_alerts(settings: Settings, connection: Connection) -> None:
@@ -115,3 +125,24 @@ def test_before_anything_was_read(settings: Settings) -> None:
     code, output, errors = run_worker(settings, "status")
     assert code == 0, errors
     assert "never read" in output
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda process: process.stdout.close(), lambda process: process.send_signal(signal.SIGINT)],
+    ids=["the reader goes", "Ctrl-C"],
+)
+def test_watched_through_a_pipe(settings: Settings, end: Callable[["subprocess.Popen[str]"], None]) -> None:
+    """Without a terminal one status comes after the other, each at once, until Ctrl-C or until nobody reads on."""
+    with start_worker(settings, "status", "--watch") as process:
+        assert process.stdout is not None and process.stderr is not None
+        too_late = Timer(60, process.kill)
+        too_late.start()
+        try:
+            statuses = (line for line in process.stdout if "no worker runs" in line)
+            assert next(statuses, None) and next(statuses, None)
+            end(process)
+            assert (process.wait(), process.stderr.read()) == (0, "")
+        finally:
+            too_late.cancel()
+            process.kill()

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from worker.console import can_draw_over
 from worker.demo.count import Count
 from worker.inspection.status import Status
 from worker.settings import Settings, without_credentials
@@ -117,7 +118,7 @@ class View:
     def live(self) -> Iterator[None]:
         """While it lasts, `show` draws over what it drew before."""
         self._say()
-        if not self._console.is_terminal:
+        if not can_draw_over(self._console):
             yield
             return
         try:

@@ -1,19 +1,19 @@
 """`python -m worker status`: the facts of `worker.inspection.status` and of RQ, as tables or as JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 import redis
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from jobs.view import JobsView, jobs_and_workers
-from worker.console import make_console
+from worker.console import can_draw_over, has_reader, make_console
 from worker.inspection.status import Books, Closing, ContinuityEvent, Outcomes, ShardStatus, Status, read_status
 from worker.operations.request_store import RequestStand
 from worker.operations.run_view import document, progress, took
@@ -27,7 +27,7 @@ NO_WORKER = "no worker runs: start one with `python -m worker run`"
 
 
 def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
-    """Print the status once, or draw it anew every second until Ctrl-C.
+    """Print the status once, or anew every second until Ctrl-C.
 
     Raises:
         Stop: a URL is wrong, or the database is not migrated.
@@ -38,15 +38,24 @@ def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
         if as_json:
             print(json.dumps(_document(*_read(settings, connection, client)), default=str, indent=2))
         elif watch:
-            with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-                try:
-                    while True:
-                        live.update(_tables(settings, *_read(settings, connection, client)), refresh=True)
-                except KeyboardInterrupt:
-                    return 0
+            _watch(console, lambda: _tables(settings, *_read(settings, connection, client)))
         else:
             console.print(_tables(settings, *_read(settings, connection, client)))
     return 0
+
+
+def _watch(console: Console, tables: Callable[[], RenderableType]) -> None:
+    """Until Ctrl-C; where nothing can be drawn over, one after the other until nobody reads on."""
+    try:
+        if can_draw_over(console):
+            with Live(console=console, screen=True, auto_refresh=False) as live:
+                while True:
+                    live.update(tables(), refresh=True)
+        else:
+            while has_reader():
+                console.print(tables())
+    except KeyboardInterrupt:
+        return
 
 
 def _read(settings: Settings, connection: Connection, client: redis.Redis) -> tuple[Status, JobsView]:
