@@ -3,8 +3,9 @@
 import json
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
+from types import ModuleType
 from typing import Any, cast
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from worker.daily.outcomes import refresh_outcomes
 from worker.daily.recompute import recompute_days
 from worker.daily.visitors import refresh_visitors_of_ledger, sketch_of
 from worker.migrations import migrate, migrations
+from worker.operations import erase
 from worker.operations.erase import (
     EraseSpecialist,
     EraseVisitor,
@@ -341,8 +343,8 @@ def anything(settings: Settings, connection: Connection, chance: random.Random, 
     return []
 
 
-def at(monkeypatch: pytest.MonkeyPatch, statement: str, what: Callable[[], Any]) -> None:
-    """Do something once, just before whoever packs executes a statement."""
+def at(monkeypatch: pytest.MonkeyPatch, statement: str, what: Callable[[], Any], module: ModuleType = packing) -> None:
+    """Do something once, just before whoever packs, or does what else that module does, executes a statement."""
     done = False
 
     def asked(name: str) -> bytes:
@@ -352,7 +354,7 @@ def at(monkeypatch: pytest.MonkeyPatch, statement: str, what: Callable[[], Any])
             what()
         return query(name)
 
-    monkeypatch.setattr(packing, "query", asked)
+    monkeypatch.setattr(module, "query", asked)
 
 
 @pytest.mark.parametrize("statement", ["delete_change_notes", "delete_packed_months", "pack_month"])
@@ -531,6 +533,64 @@ def test_truncating_while_it_is_packed(
     assert readings(connection, settings)["anna", ("year", None, None)] is not None
 
 
+def erasing_run(connection: Connection) -> int:
+    """A run that erases a specialist, and has begun."""
+    row = connection.execute(
+        "INSERT INTO analytics.run (kind, arguments, operator, state, started_at)"
+        " VALUES ('erase-specialist', '{}', 'tester', 'running', now()) RETURNING id"
+    ).fetchone()
+    assert row is not None
+    return cast("int", row[0])
+
+
+def begin_to_truncate(pool: ThreadPoolExecutor, database: str, connection: Connection) -> "Future[None]":
+    """The site takes away all specialists, and with them their days, and has to wait for somebody."""
+
+    def truncate() -> None:
+        with psycopg.connect(database, autocommit=True) as site:
+            site.execute('TRUNCATE "SpecialistProfile" CASCADE')
+
+    truncating = pool.submit(truncate)
+    wait_until(lambda: bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall()), "it waits for us")
+    return truncating
+
+
+def test_truncating_all_while_it_is_packed(
+    settings: Settings, database: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who truncates more than the days waits before he has any table that the step in hand wants: no deadlock."""
+    months_back(connection)
+    pack(settings)
+    connection.execute("UPDATE analytics.packing SET through = %s", [NEWEST - 2 * DAY])
+    truncating: list[Future[None]] = []
+    with ThreadPoolExecutor() as pool, connect_postgres(settings, "test") as worker:
+        at(monkeypatch, "list_specialists", lambda: truncating.append(begin_to_truncate(pool, database, connection)))
+        next(pack_steps(worker, "UTC"))
+    assert [each.result() for each in truncating] == [None]
+    assert packed_through(connection) is None
+
+
+def test_truncating_all_while_it_is_erased(
+    settings: Settings, database: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who truncates while what is packed is erased waits before he has any table that is wanted there: no deadlock."""
+    months_back(connection)
+    pack(settings)
+    owner = settings_with(settings, DATABASE_URL=database)
+    arguments = EraseSpecialist(specialist="anna", force=True)
+    truncating: list[Future[None]] = []
+    with ThreadPoolExecutor() as pool:
+        at(
+            monkeypatch,
+            "erase_packed_months",
+            lambda: truncating.append(begin_to_truncate(pool, database, connection)),
+            module=erase,
+        )
+        list(erase_specialist_steps(owner, erasing_run(connection), arguments, {}))
+    assert [each.result() for each in truncating] == [None]
+    assert packed_through(connection) is None
+
+
 def test_erasing_while_it_is_packed(
     settings: Settings, database: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -539,16 +599,12 @@ def test_erasing_while_it_is_packed(
     pack(settings)
     connection.execute("UPDATE analytics.packing SET through = %s", [NEWEST - 2 * DAY])
     owner = settings_with(settings, DATABASE_URL=database)
-    row = connection.execute(
-        "INSERT INTO analytics.run (kind, arguments, operator, state, started_at)"
-        " VALUES ('erase-specialist', '{}', 'tester', 'running', now()) RETURNING id"
-    ).fetchone()
-    assert row is not None
+    run = erasing_run(connection)
     with ThreadPoolExecutor() as pool:
 
         def erase() -> None:
             arguments = EraseSpecialist(specialist="anna", force=True)
-            running = pool.submit(lambda: list(erase_specialist_steps(owner, row[0], arguments, {})))
+            running = pool.submit(lambda: list(erase_specialist_steps(owner, run, arguments, {})))
             wait_until(
                 lambda: running.done() or bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall()),
                 "all is erased, but for what is packed",
@@ -566,12 +622,8 @@ def test_what_comes_while_it_is_erased(settings: Settings, database: str, connec
     months_back(connection)
     pack(settings)
     owner = settings_with(settings, DATABASE_URL=database)
-    row = connection.execute(
-        "INSERT INTO analytics.run (kind, arguments, operator, state, started_at)"
-        " VALUES ('erase-specialist', '{}', 'tester', 'running', now()) RETURNING id"
-    ).fetchone()
-    assert row is not None
-    for step in erase_specialist_steps(owner, row[0], EraseSpecialist(specialist="anna", force=True), {}):
+    run = erasing_run(connection)
+    for step in erase_specialist_steps(owner, run, EraseSpecialist(specialist="anna", force=True), {}):
         if step.total and step.done == step.total - 1:
             write_contact(connection, NEWEST - 10 * DAY)
         assert_true(connection, settings)
