@@ -1,10 +1,12 @@
 """The servers that tests share, and a database of its own for each test."""
 
+import importlib
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -15,6 +17,7 @@ import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
+from tests import counting
 from tests.support import SITE, TOP, WORKER_ROLE, fresh_database, settings_for, url_of
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers, embedded
 from worker.migrations import migrate, migrations
@@ -27,6 +30,10 @@ REDIS_DATABASES = 16
 SCREENSHOTS = TOP / ".cache/screenshots"
 
 BEGAN = time.time()
+
+DAY_S = 86_400
+TEST_S = 60
+"""What nearly every test takes less than."""
 
 # Where a database for each test costs a fifth of what it costs on a disk: processes are killed here, never the machine.
 MEMORY = Path("/dev/shm")
@@ -66,6 +73,22 @@ def has_room(folder: Path) -> bool:
         return False
     room = min(found.f_bavail * found.f_frsize, psutil.virtual_memory().available)
     return room >= MEMORY_BYTES and os.access(folder, os.W_OK) and not found.f_flag & os.ST_NOEXEC
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No test begins on one day, UTC, and ends on the next. The day after they were collected, the modules that
+    have `TODAY` are loaded anew, for what they have made of it.
+    """
+    left = DAY_S - time.time() % DAY_S
+    if left < TEST_S:
+        time.sleep(left)
+    if datetime.now(UTC).date() != counting.TODAY:
+        modules = {each.module for each in item.session.items if isinstance(each, pytest.Function)}
+        of_today = (counting.TODAY, counting.TODAY_MS)
+        stale = [module for module in modules if any(each is day for each in vars(module).values() for day in of_today)]
+        for module in (counting, *stale):
+            importlib.reload(module)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,8 +13,9 @@ from worker.store import Connection
 from worker.stream import connect_redis, read_backlog
 
 TODAY = datetime.now(UTC).date()
-NOON = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp() * 1000)
-"""A moment of today that is never in the future: its beginning."""
+"""At midnight UTC it is made anew, with all that the modules of tests have made of it: see `tests/conftest.py`."""
+TODAY_MS = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp() * 1000)
+"""Its beginning, in milliseconds since 1970: a moment of today that is never in the future."""
 
 
 def position_of(connection: Connection) -> str | None:
@@ -41,7 +42,7 @@ def event(specialist: str = "anna", **changes: Any) -> dict[Any, Any]:
         "type": "profile_view",
         "specialistId": specialist,
         "eventId": str(uuid4()),
-        "occurredAt": NOON,
+        "occurredAt": TODAY_MS,
         "source": "catalog",
     }
     return {name: value for name, value in (fields | changes).items() if value is not None}

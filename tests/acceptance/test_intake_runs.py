@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.counting import NOON, TODAY, add, books, daily, drain, event
+from tests.counting import TODAY, TODAY_MS, add, books, daily, drain, event
 from tests.support import add_specialists, ended, run_worker, settings_with, start_worker, wait_until
 from worker.operations.run_intake import PORTION_ENTRIES
 from worker.settings import Settings
@@ -146,7 +146,7 @@ def test_what_is_said_beforehand(settings: Settings, connection: Connection, cli
         1,
         "nothing to read again: the range was not read yet, and is left to the live path (1 entries)\n",
     )
-    missing, yesterday = event(), event(occurredAt=NOON - 1)
+    missing, yesterday = event(), event(occurredAt=TODAY_MS - 1)
     add(client, missing, yesterday, event("nobody"), event(viewerId="anna"))
     drain(settings)
     code, output = run(settings, "replay", "--from", "2026-01-01", "--to", "2026-01-02")

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import redis
 
-from tests.counting import NOON, add, drain, event
+from tests.counting import TODAY_MS, add, drain, event
 from tests.serving import Answer, Web, serving
 from tests.support import add_specialists, settings_with
 from worker.settings import Settings
@@ -33,7 +33,7 @@ def web(secret_settings: Settings, connection: Connection, client: redis.Redis) 
     add_specialists(connection, ["anna", "boris"])
     views = [event(source=source) for source in ("catalog", "search", "search")]
     add(client, *views, *(event(type="contact_view", contactType=kind) for kind in ("phone", HOSTILE)))
-    add(client, event(occurredAt=NOON - 31 * 86_400_000))
+    add(client, event(occurredAt=TODAY_MS - 31 * 86_400_000))
     drain(secret_settings)
     with serving(secret_settings) as running:
         yield running

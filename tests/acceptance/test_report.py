@@ -15,7 +15,7 @@ import pytest
 import redis
 from pyarrow import parquet
 
-from tests.counting import NOON, TODAY, add, drain, event
+from tests.counting import TODAY, TODAY_MS, add, drain, event
 from tests.support import TOP, add_specialists, ended, environment, run_worker, settings_with, start_worker, wait_until
 from worker.settings import Settings
 from worker.store import Connection
@@ -42,8 +42,8 @@ def fill(connection: Connection, specialists: int) -> None:
 
 def test_for_a_person(settings: Settings, client: redis.Redis) -> None:
     """All blocks are on the screen, with a chart, and what somebody sent as a contact type does nothing to it."""
-    add(client, *(event(occurredAt=NOON - ago * 86_400_000) for ago in (0, 0, 0, 1, 8)))
-    add(client, event(specialist="boris", occurredAt=NOON - 20 * 86_400_000))  # so long somebody has been counting
+    add(client, *(event(occurredAt=TODAY_MS - ago * 86_400_000) for ago in (0, 0, 0, 1, 8)))
+    add(client, event(specialist="boris", occurredAt=TODAY_MS - 20 * 86_400_000))  # so long somebody has been counting
     add(client, event(type="contact_view", contactType="[bold]\x1b[2Jphone"))
     drain(settings)
     code, output, errors = run_worker(settings, "report", "anna", "--period", "week")

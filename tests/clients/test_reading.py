@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import redis
 
 from tests.clients.web_tier import compiled
-from tests.counting import NOON, TODAY, add, drain, event
+from tests.counting import TODAY, TODAY_MS, add, drain, event
 from tests.node import call
 from tests.support import add_specialists
 from worker.events import DAY_MS
@@ -18,7 +18,7 @@ def test_pg_reads_the_row(settings: Settings, connection: Connection, client: re
     """Wherever the site runs: dates are dates, times UTC, sources an object, counts and rates numbers."""
     add_specialists(connection, ["anna"])
     visits = [event(source="catalog"), event(source="search"), event(source="blog"), event(type="contact_view")]
-    add(client, *visits, event(occurredAt=NOON - DAY_MS))
+    add(client, *visits, event(occurredAt=TODAY_MS - DAY_MS))
     began = datetime.now(UTC).replace(microsecond=0)
     drain(settings)
     for zone in ("UTC", "Europe/Moscow", "America/New_York"):

@@ -1,15 +1,14 @@
 """The web tier's requests with real processes: done soon, and done all the same when whoever does them is killed."""
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import redis
 
+from tests.counting import TODAY
 from tests.faults.stage import SPECIALISTS, Stage, killed, stage
 from tests.faults.truth import until
-
-TODAY = datetime.now(UTC).date()
 
 
 @pytest.fixture(scope="module")

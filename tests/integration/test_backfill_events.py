@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.counting import NOON, TODAY, add, daily, dead, drain, event
+from tests.counting import TODAY, TODAY_MS, add, daily, dead, drain, event
 from tests.support import TOP, add_specialists, run_worker, settings_with
 from worker.daily.recompute import diff_day
 from worker.daily.visitors import visitors_of
@@ -127,7 +127,7 @@ def test_visitors_of_older_days(settings: Settings, connection: Connection, file
     """When a file is counted, so are the visitors of its days, however long ago these are."""
     known = settings_with(settings, ANALYTICS_SECRET="s" * 32)
     days = [TODAY - timedelta(days=ago) for ago in (0, 20)]
-    times = (NOON - ago * 86_400_000 for ago in (0, 20, 20))
+    times = (TODAY_MS - ago * 86_400_000 for ago in (0, 20, 20))
     write(file, *(event(occurredAt=at, visitorId=f"v{n}") for n, at in enumerate(times)))
     assert last(steps(known, file)).result == result(counted=3)
     with connect_postgres(known, "test") as reader:
@@ -208,7 +208,7 @@ def test_a_file_that_changed(settings: Settings, connection: Connection, file: P
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        ([event(occurredAt=NOON - 90 * 86_400_000)] * 6, r"6 too_old \(ANALYTICS_LEDGER_DAYS is 35\)"),
+        ([event(occurredAt=TODAY_MS - 90 * 86_400_000)] * 6, r"6 too_old \(ANALYTICS_LEDGER_DAYS is 35\)"),
         ([event("nobody"), event("noone")] * 3, "6 unknown_specialist"),
         (["id;type;when"] * 7, "7 not a JSON object"),
     ],
@@ -253,7 +253,7 @@ def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path, file: Pat
 def test_a_day_that_is_sealed_meanwhile(settings: Settings, connection: Connection, file: Path) -> None:
     """If a day is sealed while a run is at it, the run begins anew from its cursor; the rest of the day is too old."""
     old_day = TODAY - timedelta(days=5)
-    write(file, *(event(occurredAt=NOON - 5 * 86_400_000) for _ in range(30)), event())
+    write(file, *(event(occurredAt=TODAY_MS - 5 * 86_400_000) for _ in range(30)), event())
     going = steps(settings, file)
     [_, step] = [next(going), next(going)]
     assert connection.execute("SELECT analytics.seal_oldest_day(3, 'UTC')").fetchone() == (old_day,)
@@ -269,7 +269,7 @@ def test_a_day_that_is_sealed_meanwhile(settings: Settings, connection: Connecti
 def test_a_file_of_sealed_days(settings: Settings, connection: Connection, file: Path) -> None:
     """Where everything is kept from now on, but was sealed before, the refusal says so: a setting would not help."""
     old_day = TODAY - timedelta(days=5)
-    write(file, *(event(occurredAt=NOON - 5 * 86_400_000) for _ in range(3)))
+    write(file, *(event(occurredAt=TODAY_MS - 5 * 86_400_000) for _ in range(3)))
     last(steps(settings, file))
     connection.execute("SELECT analytics.seal_oldest_day(3, 'UTC')")
     with pytest.raises(Stop, match=rf"3 too_old \(ANALYTICS_LEDGER_DAYS is 0, days up to {old_day} are sealed\)"):

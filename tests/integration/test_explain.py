@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 import redis
 
-from tests.counting import NOON, TODAY, add, drain, event
+from tests.counting import TODAY, TODAY_MS, add, drain, event
 from tests.support import TOP, add_outcomes, add_specialists, run_worker, settings_with, site_creates
 from worker.bots import is_bot
 from worker.daily.outcomes import refresh_open_days
@@ -70,7 +70,7 @@ def test_a_right_row_is_the_sum_of_its_parts(settings: Settings, connection: Con
     first = event()
     add(client, first, first, event(source="search"), event(type="contact_view"), event("boris"))
     add(client, event(userAgent=BOT), event(viewerId="anna"), event(type="nonsense"), event("boris", type="nonsense"))
-    add(client, event(type="nonsense", occurredAt=NOON - 40 * 86_400_000))
+    add(client, event(type="nonsense", occurredAt=TODAY_MS - 40 * 86_400_000))
     drain(settings)
     site_creates(connection, "ConsultationRequest", "Order")
     migrate(connection, migrations())
@@ -334,7 +334,7 @@ def test_nothing_is_written(settings: Settings, connection: Connection, client: 
 
 def test_repeats_are_those_of_the_row(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """Repeats are counted by specialist and date of their event, while the stream holds them; unread ones are not."""
-    mine, yesterdays = event(), event(occurredAt=NOON - 1)
+    mine, yesterdays = event(), event(occurredAt=TODAY_MS - 1)
     excluded, others = event(userAgent=BOT), event("boris")
     add(client, mine, yesterdays, excluded, others, mine, yesterdays, others, others, excluded)
     add(client, mine | {"eventId": mine["eventId"].upper()}, event(eventId=None), event(eventId=None))

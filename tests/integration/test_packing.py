@@ -14,7 +14,7 @@ import pytest
 import redis
 from psycopg.types.json import Jsonb
 
-from tests.counting import NOON, TODAY, add, drain, event
+from tests.counting import TODAY, TODAY_MS, add, drain, event
 from tests.support import add_outcomes, add_specialists, settings_for, settings_with, site_creates, wait_until
 from worker.daily.outcomes import refresh_outcomes
 from worker.daily.recompute import recompute_days
@@ -195,13 +195,13 @@ def test_every_writer(
                     client,
                     event(
                         specialist,
-                        occurredAt=NOON - ago * DAY_MS + number * DAY_MS // 3,
+                        occurredAt=TODAY_MS - ago * DAY_MS + number * DAY_MS // 3,
                         visitorId=f"v{ago % 4 + number}",
                     ),
                     event(
                         specialist,
                         type="contact_view",
-                        occurredAt=NOON - ago * DAY_MS,
+                        occurredAt=TODAY_MS - ago * DAY_MS,
                         contactType=kinds[ago % 4],
                         source=None,
                     ),

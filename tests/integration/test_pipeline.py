@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.counting import NOON, TODAY, add, books, daily, dead, drain, event, findings, position_of
+from tests.counting import TODAY, TODAY_MS, add, books, daily, dead, drain, event, findings, position_of
 from tests.support import add_specialists, settings_with
 from worker import store
 from worker.batch import Batch
@@ -67,7 +67,7 @@ def test_rates_follow_when_outcomes_are_there(settings: Settings, connection: Co
 
 def test_the_zone_decides_the_day(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """An hour before midnight in UTC is the next day in Berlin."""
-    yesterday_late = NOON - 3_600_000 // 2
+    yesterday_late = TODAY_MS - 3_600_000 // 2
     add(client, event(occurredAt=yesterday_late))
     drain(settings_with(settings, ANALYTICS_TIME_ZONE="Europe/Berlin"))
     assert daily(connection) == {("anna", TODAY): (1, 0)}

@@ -8,7 +8,7 @@ import pytest
 import redis
 from psycopg.types.json import Jsonb
 
-from tests.counting import NOON, TODAY, add, drain, event, position_of
+from tests.counting import TODAY, TODAY_MS, add, drain, event, position_of
 from tests.support import add_outcomes, add_specialists, settings_for, settings_with, site_creates
 from worker.continuity import EntryId
 from worker.daily.outcomes import refresh_outcomes
@@ -39,7 +39,7 @@ def reading(settings: Settings, specialist: str = "anna", period: str | None = "
 
 
 def contact(ago: int = 0, **changes: Any) -> dict[Any, Any]:
-    return event(type="contact_view", occurredAt=NOON - ago * DAY_MS, source=None, **changes)
+    return event(type="contact_view", occurredAt=TODAY_MS - ago * DAY_MS, source=None, **changes)
 
 
 def row(connection: Connection, day: date, profile_views: int, specialist: str = "anna", sources: Any = None) -> None:
@@ -91,7 +91,7 @@ def test_visitors(settings: Settings, client: redis.Redis) -> None:
     """Who came on two days is one visitor of the week and one of each day, whoever else came."""
     known = settings_with(settings, ANALYTICS_SECRET="a long random text")
     add(client, *(event(visitorId=visitor) for visitor in "aab"))
-    add(client, *(event(visitorId=visitor, occurredAt=NOON - DAY_MS) for visitor in "bcd"))
+    add(client, *(event(visitorId=visitor, occurredAt=TODAY_MS - DAY_MS) for visitor in "bcd"))
     drain(known)
     with connect_postgres(known, "test") as worker:
         for day in (TODAY, TODAY - DAY):
@@ -117,7 +117,7 @@ def test_contact_types_are_those_of_the_dates(settings: Settings, client: redis.
     """By whatever midnight, the types of a period add up to its contact views."""
     zoned = settings_with(settings, ANALYTICS_TIME_ZONE=time_zone)
     for hour in range(72):
-        add(client, event(type="contact_view", occurredAt=NOON - hour * 3_600_000, contactType=f"type {hour % 3}"))
+        add(client, event(type="contact_view", occurredAt=TODAY_MS - hour * 3_600_000, contactType=f"type {hour % 3}"))
     drain(zoned)
     for last in (TODAY - DAY, TODAY - 2 * DAY):
         said = reading(zoned, period=None, first=str(last - DAY), last=str(last))
@@ -143,7 +143,7 @@ def test_sealed_days_have_no_contact_types(settings: Settings, connection: Conne
 def test_counting_since(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """Whoever was counted first says since when there are zeros, also for a specialist whom nobody has seen yet."""
     assert {point.profile_views for point in reading(settings).trend.points} == {None}
-    add(client, event(specialist="boris", occurredAt=NOON - 2 * DAY_MS))
+    add(client, event(specialist="boris", occurredAt=TODAY_MS - 2 * DAY_MS))
     drain(settings)
     said = reading(settings)
     assert [point.profile_views for point in said.trend.points] == [None] * 4 + [0] * 3
@@ -260,8 +260,8 @@ def test_losses(settings: Settings, connection: Connection) -> None:
     def found(
         stream: str, verdict: str, lost: int | None, *, ago: int, action: str = "went_on", since: int = 0
     ) -> None:
-        happened = datetime.fromtimestamp(NOON / 1000, UTC) - ago * DAY
-        last_id = f"{NOON - (ago + since) * DAY_MS}-0"
+        happened = datetime.fromtimestamp(TODAY_MS / 1000, UTC) - ago * DAY
+        last_id = f"{TODAY_MS - (ago + since) * DAY_MS}-0"
         connection.execute(
             "INSERT INTO analytics.continuity_event (happened_at, stream, verdict, action, lost, stored, seen)"
             " VALUES (%s, %s, %s, %s, %s, %s, '{}')",
@@ -311,7 +311,7 @@ def test_as_of(settings: Settings, client: redis.Redis) -> None:
 
 def test_as_of_with_ids_from_the_future(settings: Settings, client: redis.Redis) -> None:
     """An entry whose id is years ahead does not make the numbers of the future."""
-    client.xadd("analytics:events", event(), id=f"{NOON + 10_000 * DAY_MS}-0")
+    client.xadd("analytics:events", event(), id=f"{TODAY_MS + 10_000 * DAY_MS}-0")
     drain(settings)
     as_of = reading(settings).freshness.as_of
     assert as_of is not None and as_of <= datetime.now(UTC)

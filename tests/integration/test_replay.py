@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.counting import NOON, TODAY, add, daily, dead, drain, event
+from tests.counting import TODAY, TODAY_MS, add, daily, dead, drain, event
 from tests.support import add_specialists, settings_with, wait_until
 from worker.continuity import LARGEST_SEQ, EntryId
 from worker.daily.recompute import diff_day
@@ -369,7 +369,7 @@ def test_under_full_traffic(settings: Settings, connection: Connection, client: 
 def test_a_forecast_changes_nothing_and_holds(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """What a dry run says is what the run does, by day; and it is the same when asked again."""
     sent = some_of_each()
-    yesterday = event(occurredAt=NOON - 1)
+    yesterday = event(occurredAt=TODAY_MS - 1)
     add(client, *sent, yesterday, yesterday)
     drain(settings)
     forget(connection, *(fields["eventId"] for fields in sent if "eventId" in fields), yesterday["eventId"])

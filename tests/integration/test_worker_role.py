@@ -3,19 +3,17 @@ it cannot do.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from tests.counting import TODAY
 from tests.support import WORKER_ROLE, add_specialists, run_worker
 from worker.migrations import Migration, migrate, migrations
 from worker.queries import query
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres
-
-TODAY = datetime.now(UTC).date()
 
 FORBIDDEN = [
     'SELECT "profileViews" FROM "SpecialistProfile"',

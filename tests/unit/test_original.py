@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.counting import NOON
+from tests.counting import TODAY_MS
 from worker.events import Event, Rules, parse
 from worker.operations.dead_letters import BEHIND_ALL, Letter, resent
 from worker.original import as_json, from_json
@@ -26,7 +26,7 @@ def test_sent_again_it_is_the_same_event(has_id: bool, has_time: bool) -> None:
     """An event that came without an id or a time of its own keeps those it had when it is sent again."""
     fields = [b"type", b"profile_view", b"specialistId", b"anna"]
     fields += [b"eventId", b"0b3e7c5e-0000-4000-8000-000000000001"] if has_id else []
-    fields += [b"occurredAt", str(NOON).encode()] if has_time else []
+    fields += [b"occurredAt", str(TODAY_MS).encode()] if has_time else []
     first = parse(b"1700000000000-3", fields, RULES)
     letter = Letter(
         1,
