@@ -1,16 +1,20 @@
 """`python -m worker status`: what an operator reads."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Timer
 from typing import cast
 
 import pytest
 import redis
 
-from tests.support import add_specialists, run_worker, start_worker
+from tests.support import TOP, add_specialists, environment, run_worker, start_worker
 from worker.pipeline import run_shard
 from worker.settings import Settings
 from worker.store import Connection
@@ -146,3 +150,32 @@ def test_watched_through_a_pipe(settings: Settings, end: Callable[["subprocess.P
         finally:
             too_late.cancel()
             process.kill()
+
+
+@pytest.mark.parametrize(("terminal", "draws_over"), [("xterm", True), ("dumb", False)])
+def test_watched_on_a_terminal(settings: Settings, terminal: str, draws_over: bool) -> None:
+    """On a terminal it has the whole screen, and gives it back at Ctrl-C; a dumb one scrolls."""
+    ours, theirs = pty.openpty()
+    variables = os.environ | environment(settings) | {"TERM": terminal, "COLUMNS": "140"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker", "status", "--watch"], cwd=TOP, env=variables, stdout=theirs
+    ) as process:
+        os.close(theirs)
+        too_late = Timer(60, process.kill)
+        too_late.start()
+        try:
+            shown = b""
+            with suppress(OSError):  # the other end is closed
+                while shown.count(b"no worker runs") < 2:
+                    shown += os.read(ours, 65_536)
+                process.send_signal(signal.SIGINT)
+                while piece := os.read(ours, 65_536):
+                    shown += piece
+            assert process.wait() == 0
+        finally:
+            too_late.cancel()
+            process.kill()
+            os.close(ours)
+    whole_screen, given_back = b"\x1b[?1049h", b"\x1b[?1049l"
+    assert (shown.count(whole_screen), shown.count(given_back)) == (draws_over, draws_over)
+    assert shown.count(b"no worker runs") >= 2
