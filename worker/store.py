@@ -21,6 +21,7 @@ from worker.queries import query
 from worker.settings import UNREADABLE, Settings, without_credentials
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 SMALL_BATCH = 5_000
 """Entries up to which PostgreSQL sorts within its default work_mem (4 MB), and planning is the larger part of the work:
@@ -114,25 +115,37 @@ def connect_postgres(settings: Settings, purpose: str) -> Connection:
         Stop: the URL, user, password or database is wrong.
         Retry: the server is away.
     """
+    with _connecting(settings, purpose) as options:
+        return psycopg.connect(**options)
+
+
+async def connect_postgres_async(settings: Settings, purpose: str) -> AsyncConnection:
+    """The same, for an event loop, which goes on meanwhile."""
+    with _connecting(settings, purpose) as options:
+        return await psycopg.AsyncConnection.connect(**options)
+
+
+@contextmanager
+def _connecting(settings: Settings, purpose: str) -> Iterator[dict[str, Any]]:
+    """How to connect, and what it means if that fails."""
     url = settings.database_url.get_secret_value()
-    where = without_credentials(url)
     try:
-        return psycopg.connect(
-            libpq_url(url),
-            autocommit=True,
-            prepare_threshold=NEVER,
-            connect_timeout=5,
-            application_name=f"analytics {purpose}",
-            keepalives_idle=5,
-            keepalives_interval=1,
-            keepalives_count=3,
-            tcp_user_timeout=10_000,
-        )
+        yield {
+            "conninfo": libpq_url(url),
+            "autocommit": True,
+            "prepare_threshold": NEVER,
+            "connect_timeout": 5,
+            "application_name": f"analytics {purpose}",
+            "keepalives_idle": 5,
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
     except psycopg.ProgrammingError:  # its words could hold a part of the password
         raise Stop(f"DATABASE_URL {UNREADABLE}") from None
     except psycopg.OperationalError as error:
         kind = Stop if any(refusal in str(error) for refusal in REFUSALS) else Retry
-        raise kind(f"PostgreSQL at {where}: {_first_line(error)}") from None
+        raise kind(f"PostgreSQL at {without_credentials(url)}: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:
@@ -174,14 +187,14 @@ def preparing() -> Iterator[bool]:
         raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None
 
 
-def keep_plans(connection: Connection) -> None:
+async def keep_plans(connection: AsyncConnection) -> None:
     """Have statements of this connection that are prepared planned once, where it is not a pooler's.
 
     For a statement that is short to execute: PostgreSQL takes a plan for any arguments to be dearer than one for these,
     and so spends more time on planning than on reading.
     """
     with postgres_errors():
-        connection.execute(query("keep_plans"), {"process": connection.info.backend_pid})
+        await connection.execute(query("keep_plans"), {"process": connection.info.backend_pid})
 
 
 def check_time_zone(connection: Connection, name: str) -> None:
@@ -209,7 +222,18 @@ class PositionRow(NamedTuple):
 def load_position(connection: Connection, stream: str) -> Position | None:
     """The stored position of a stream, or None if it was never read."""
     with postgres_errors(), connection.cursor(row_factory=class_row(PositionRow)) as cursor:
-        row = cursor.execute(query("load_position"), {"stream": stream}).fetchone()
+        return _position(cursor.execute(query("load_position"), {"stream": stream}).fetchone())
+
+
+async def load_position_async(connection: AsyncConnection, stream: str) -> Position | None:
+    """The same, for an event loop."""
+    with postgres_errors():
+        async with connection.cursor(row_factory=class_row(PositionRow)) as cursor:
+            await cursor.execute(query("load_position"), {"stream": stream})
+            return _position(await cursor.fetchone())
+
+
+def _position(row: PositionRow | None) -> Position | None:
     return Position(row.stream, row.epoch, EntryId.of(row.last_id), row.ordinal) if row else None
 
 

@@ -1,5 +1,6 @@
 """Through the real PgBouncer in transaction mode, where no two transactions need have the same server connection."""
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,15 @@ from worker.events import Reason, Rejected
 from worker.reading.period import parse_period
 from worker.reading.read import read
 from worker.settings import Settings
-from worker.store import Connection, _Pooler, begin_position, commit_batch, connect_postgres, keep_plans
+from worker.store import (
+    Connection,
+    _Pooler,
+    begin_position,
+    commit_batch,
+    connect_postgres,
+    connect_postgres_async,
+    keep_plans,
+)
 
 KEPT_APART = 100
 
@@ -80,12 +89,16 @@ def test_visitors(behind: Settings, connection: Connection, client: redis.Redis)
     assert connection.execute("SELECT visitors FROM analytics.daily_visitors").fetchall() == [(2,)]
 
 
-def test_a_setting_is_not_left_to_the_next_client(behind: Settings, connection: Connection) -> None:
+def test_a_setting_is_not_left_to_the_next_client(behind: Settings, settings: Settings) -> None:
     """How statements are planned is set on a connection of our own, and never on one that a pooler lends."""
-    for asked, mode in ((connection, "force_generic_plan"), (connect_postgres(behind, "test"), "auto")):
-        with asked:
-            keep_plans(asked)
-            assert asked.execute("SHOW plan_cache_mode").fetchone() == (mode,)
+
+    async def kept(where: Settings) -> object:
+        asked = await connect_postgres_async(where, "test")
+        async with asked:
+            await keep_plans(asked)
+            return await (await asked.execute("SHOW plan_cache_mode")).fetchone()
+
+    assert [asyncio.run(kept(where)) for where in (settings, behind)] == [("force_generic_plan",), ("auto",)]
 
 
 def test_a_prepared_statement_of_another_client(

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from tests.counting import TODAY, TODAY_MS, add, drain, event, position_of
 from tests.support import add_outcomes, add_specialists, settings_for, settings_with, site_creates
-from worker.continuity import EntryId
+from worker.continuity import EntryId, Position
 from worker.daily.outcomes import refresh_outcomes
 from worker.daily.visitors import refresh_visitors
 from worker.errors import NotMigrated, Retry
@@ -21,7 +21,7 @@ from worker.reading.period import parse_period
 from worker.reading.read import NoSpecialist, counted_until, read
 from worker.reading.shape import Reading
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres, seal_oldest_day
+from worker.store import Connection, connect_postgres, load_position, seal_oldest_day
 
 DAY = timedelta(days=1)
 DAY_MS = 86_400_000
@@ -289,24 +289,30 @@ def reading_stream(settings: Settings) -> str:
     return stream_of({b"specialistId": b"anna"}, settings.stream_keys)
 
 
+def stored(connection: Connection) -> Position:
+    position = load_position(connection, "analytics:events")
+    assert position is not None
+    return position
+
+
 def test_as_of(settings: Settings, client: redis.Redis) -> None:
     """The numbers are as of now if all is read, else as of the oldest entry that is not; without Redis as of the last
     one that was read, and of no time if nothing ever was.
     """
     with connect_postgres(settings, "test") as connection:
-        assert counted_until(settings, connection, client, "anna") is None
+        assert load_position(connection, "analytics:events") is None
         assert reading(settings).freshness.as_of is None
         add(client, event())
         drain(settings)
         last = EntryId.of(position_of(connection) or "")
         read_at = datetime.fromtimestamp(last.ms / 1000, UTC)
         assert reading(settings).freshness.as_of == read_at
-        until = counted_until(settings, connection, client, "anna")
-        assert until is not None and abs(until - datetime.now(UTC)) < timedelta(minutes=1)
+        until = counted_until(settings, client, stored(connection))
+        assert abs(until - datetime.now(UTC)) < timedelta(minutes=1)
         waiting = EntryId(last.ms + 1, 0)
         client.xadd("analytics:events", event(), id=str(waiting))
-        until = counted_until(settings, connection, client, "anna")
-        assert until is not None and abs(until.timestamp() - waiting.ms / 1000) < 0.001
+        until = counted_until(settings, client, stored(connection))
+        assert abs(until.timestamp() - waiting.ms / 1000) < 0.001
 
 
 def test_as_of_with_ids_from_the_future(settings: Settings, client: redis.Redis) -> None:
@@ -316,5 +322,5 @@ def test_as_of_with_ids_from_the_future(settings: Settings, client: redis.Redis)
     as_of = reading(settings).freshness.as_of
     assert as_of is not None and as_of <= datetime.now(UTC)
     with connect_postgres(settings, "test") as connection:
-        until = counted_until(settings, connection, client, "anna")
-    assert until is not None and until <= datetime.now(UTC) + timedelta(minutes=1)
+        until = counted_until(settings, client, stored(connection))
+    assert until <= datetime.now(UTC) + timedelta(minutes=1)

@@ -7,9 +7,10 @@ from itertools import starmap
 from typing import Any, NamedTuple
 
 import redis
-from psycopg import RawCursor
+from psycopg import AsyncRawCursor, RawCursor
 from psycopg.rows import class_row
 
+from worker.continuity import Position
 from worker.daily.visitors import merged
 from worker.errors import Conflict, Stop
 from worker.producer import stream_of
@@ -18,7 +19,7 @@ from worker.reading.figures import Day, Facts, Found, Visited, reading
 from worker.reading.period import EPOCH, Asked, Span
 from worker.reading.shape import Loss, Reading
 from worker.settings import Settings
-from worker.store import Connection, load_position, postgres_errors, preparing
+from worker.store import AsyncConnection, Connection, postgres_errors, preparing
 from worker.stream import read_backlog
 
 
@@ -57,23 +58,50 @@ def read(
         connection: in autocommit mode.
         specialist: whatever somebody typed.
         asked: which days.
-        counted_until: what `counted_until` says, if Redis could be asked; else the time of the entry that was read last
-            has to do.
+        counted_until: what `counted_until` says of the specialist's stream, if Redis could be asked; else the time of
+            the entry that was read last has to do.
 
     Raises:
         NoSpecialist: there is none of this name.
         Stop: the database is not migrated, or refuses.
         Retry: the server is away.
     """
+    question = _question(settings, specialist, asked)
     try:
-        return _read(settings, connection, specialist, asked, counted_until)
+        answer = _ask(connection, question)
     except Conflict:  # what was in the way is no more
-        return _read(settings, connection, specialist, asked, counted_until)
+        answer = _ask(connection, question)
+    return understand(settings, specialist, asked, answer, counted_until)
 
 
-def _read(
-    settings: Settings, connection: Connection, specialist: str, asked: Asked, counted_until: datetime | None
+async def ask(settings: Settings, connection: AsyncConnection, specialist: str, asked: Asked) -> Answer:
+    """What `read` asks the database, for `understand`, and raises the same."""
+    question = _question(settings, specialist, asked)
+    try:
+        return await _ask_async(connection, question)
+    except Conflict:
+        return await _ask_async(connection, question)
+
+
+def understand(
+    settings: Settings, specialist: str, asked: Asked, answer: Answer, counted_until: datetime | None
 ) -> Reading:
+    """The reading that the database's answer makes.
+
+    Raises:
+        NoSpecialist: there is none of this name.
+    """
+    if not answer.known:
+        raise _no(specialist)
+    return reading(asked, _found(specialist, settings.time_zone, answer, counted_until))
+
+
+class _Question(NamedTuple):
+    statement: bytes
+    values: list[Any]
+
+
+def _question(settings: Settings, specialist: str, asked: Asked) -> _Question:
     if not (specialist.isascii() and specialist.isprintable()):  # nobody has such an id, and PostgreSQL takes no NUL
         raise _no(specialist)
     which = {
@@ -85,18 +113,24 @@ def _read(
         "stream": stream_for(specialist, settings),
         "streams": list(settings.stream_keys),
     }
-    with (
-        postgres_errors(),
-        preparing() as prepare,
-        RawCursor(connection, row_factory=class_row(Answer)) as cursor,
-    ):
-        statement, names = numbered_query("read_specialist")
-        values = [which[name] for name in names]
-        answer = cursor.execute(statement, values, prepare=prepare, binary=True).fetchone()
+    statement, names = numbered_query("read_specialist")
+    return _Question(statement, [which[name] for name in names])
+
+
+def _ask(connection: Connection, question: _Question) -> Answer:
+    with postgres_errors(), preparing() as prepare:
+        cursor = RawCursor(connection, row_factory=class_row(Answer))
+        answer = cursor.execute(*question, prepare=prepare, binary=True).fetchone()
     assert answer is not None  # it is always one row
-    if not answer.known:
-        raise _no(specialist)
-    return reading(asked, _found(specialist, settings.time_zone, answer, counted_until))
+    return answer
+
+
+async def _ask_async(connection: AsyncConnection, question: _Question) -> Answer:
+    with postgres_errors(), preparing() as prepare:
+        cursor = AsyncRawCursor(connection, row_factory=class_row(Answer))
+        answer = await (await cursor.execute(*question, prepare=prepare, binary=True)).fetchone()
+    assert answer is not None  # it is always one row
+    return answer
 
 
 def _found(specialist: str, time_zone: str, answer: Answer, counted_until: datetime | None) -> Found:
@@ -124,20 +158,13 @@ def _columns(*arrays: Sequence[Any] | None) -> list[Sequence[Any]]:
     return [array or () for array in arrays]
 
 
-def counted_until(settings: Settings, connection: Connection, client: redis.Redis, specialist: str) -> datetime | None:
-    """The moment before which all is counted that had reached the specialist's stream; by the clock of Redis.
-
-    Returns:
-        None if the stream was never read.
+def counted_until(settings: Settings, client: redis.Redis, position: Position) -> datetime:
+    """The moment before which all is counted that had reached a stream by its stored position; by the clock of Redis.
 
     Raises:
-        Stop, Retry: a server refuses us, or is away.
+        Stop, Retry: Redis refuses us, or is away.
     """
-    stream = stream_for(specialist, settings)
-    position = load_position(connection, stream)
-    if position is None:
-        return None
-    backlog = read_backlog(client, settings, stream, position)
+    backlog = read_backlog(client, settings, position.stream, position)
     return datetime.fromtimestamp(backlog.redis_s - max(backlog.oldest_age_s or 0.0, 0.0), UTC)
 
 

@@ -18,10 +18,10 @@ from worker.link import Link
 from worker.printable import printable
 from worker.reading.chart import bars
 from worker.reading.period import Step, parse_period
-from worker.reading.read import counted_until, read
+from worker.reading.read import counted_until, read, stream_for
 from worker.reading.shape import Dates, Freshness, Metric, Part, Point, Reading
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres
+from worker.store import Connection, connect_postgres, load_position
 from worker.stream import connect_redis
 
 CHART_WIDTH, CHART_HEIGHT = 72, 6
@@ -68,9 +68,12 @@ def run_report(
 
 
 def _counted_until(settings: Settings, connection: Connection, specialist: str) -> datetime | None:
+    position = load_position(connection, stream_for(specialist, settings))
+    if position is None:
+        return None
     try:
         with connect_redis(settings) as client:
-            return counted_until(settings, connection, client, specialist)
+            return counted_until(settings, client, position)
     except AnalyticsError:  # the numbers are in PostgreSQL
         return None
 

@@ -1,5 +1,7 @@
 """The routes. Each kind of answer has a module, which makes its routes out of what it needs."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -19,10 +21,17 @@ from worker.web.problems import EXCEPTION_HANDLERS
 from worker.web.readings import Readings
 
 
-def create_app(
-    settings: Settings, observer: Observer, access: Access, readings: Readings, ops_observer: Observer
-) -> ASGIApp:
+def create_app(settings: Settings, observer: Observer, access: Access, ops_observer: Observer) -> ASGIApp:
     """The ASGI application. No server is asked before somebody asks us."""
+    readings = Readings(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            readings.close()
+
     routes = [
         *metrics_routes(settings, observer),
         *health_routes(settings, observer),
@@ -31,7 +40,9 @@ def create_app(
         *asset_routes(),
         *page_routes(settings, access, readings),
     ]
-    app = Starlette(routes=routes, exception_handlers={**EXCEPTION_HANDLERS, HTTPStatus.NOT_FOUND: not_found})
+    app = Starlette(
+        routes=routes, exception_handlers={**EXCEPTION_HANDLERS, HTTPStatus.NOT_FOUND: not_found}, lifespan=lifespan
+    )
     # Else a slash too many leads, with a token and without TLS, to what `Host` says: behind a proxy, to our own name.
     app.router.redirect_slashes = False
     return SecurityHeaders(app)

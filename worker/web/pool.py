@@ -1,17 +1,15 @@
-"""Asking PostgreSQL from the event loop, which must never wait."""
+"""Asking PostgreSQL from the event loop: some connections, each of which is asked one question at a time."""
 
 import asyncio
-import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from queue import SimpleQueue
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
 from worker.errors import Retry
-from worker.link import Held
-from worker.store import Connection
+from worker.store import AsyncConnection
 
 T = TypeVar("T")
 
@@ -20,47 +18,86 @@ CANCEL_S = 1.0
 
 
 class _Question(NamedTuple):
-    ask: Callable[[Connection], Any]
+    ask: Callable[[AsyncConnection], Awaitable[Any]]
     answer: "asyncio.Future[Any]"
-    loop: asyncio.AbstractEventLoop
+
+
+class _Slot:
+    """A connection, opened when it is needed and thrown away after an error."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+        self._connect = connect
+        self.connection: AsyncConnection | None = None
+        self.answer: asyncio.Future[Any] | None = None
+
+    async def put(self, question: _Question) -> Any:
+        """The answer. It is asked for once more, on a new connection, when the old one turns out to be broken."""
+        if self.connection is not None:
+            try:
+                return await self._put_on(self.connection, question)
+            except Retry:
+                if question.answer.done():  # nobody waits for it any more
+                    raise
+        self.connection = await self._connect()
+        return await self._put_on(self.connection, question)
+
+    async def _put_on(self, connection: AsyncConnection, question: _Question) -> Any:
+        if question.answer.done():
+            raise Retry("nobody waits for the answer any more")
+        self.answer = question.answer
+        try:
+            return await question.ask(connection)
+        except Exception:
+            self.close()
+            raise
+        finally:
+            self.answer = None
+
+    async def cancel(self) -> None:
+        """Tell the server that nobody waits for its answer; one that hangs does not hear it."""
+        if self.connection is not None:
+            with suppress(psycopg.Error):
+                await self.connection.cancel_safe(timeout=CANCEL_S)
+
+    def close(self) -> None:
+        """End the connection; libpq does not wait for that."""
+        if self.connection is not None:
+            self.connection.pgconn.finish()
+            self.connection = None
 
 
 class Pool:
-    """Some threads, each with a connection of its own, opened when it is needed and thrown away after an error.
+    """Some connections to PostgreSQL. However many ask, no more are there.
 
-    However many ask, no more threads and connections are there. A server that hangs (libpq knows no limit for that)
-    keeps its threads until it goes on; meanwhile everybody hears in time that there is no answer. Nobody waits for the
-    threads at the end of the process.
+    A server that hangs (libpq knows no limit for that) keeps its connections until it goes on; meanwhile everybody
+    hears in time that there is no answer.
     """
 
-    def __init__(self, connect: Callable[[], Connection], threads: int, limit_s: float, most_waiting: int) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[AsyncConnection]], connections: int, limit_s: float, most_waiting: int
+    ) -> None:
         """Nothing is opened yet.
 
         Args:
             connect: opens a connection; raises what it has to.
-            threads: how many questions are asked at the same time.
+            connections: how many questions are asked at the same time.
             limit_s: seconds that an answer may take, with waiting and connecting.
-            most_waiting: questions that wait for a free thread; one more is refused at once.
+            most_waiting: questions that wait for a free connection; one more is refused at once.
         """
         self._limit_s = limit_s
         self._most_waiting = most_waiting
-        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, args=(connect,), name=f"PostgreSQL {number}", daemon=True)
-            for number in range(threads)
-        ]
+        self._waiting: deque[_Question] = deque()
+        self._slots = [_Slot(connect) for _ in range(connections)]
+        self._free = list(self._slots)
+        self._working: set[asyncio.Task[None]] = set()
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
+    def close(self) -> None:
+        """End the connections, before the event loop ends: or psycopg waits for a server that hangs to hear of it."""
+        for slot in self._slots:
+            slot.close()
 
-    def __exit__(self, *_: object) -> None:
-        for _thread in self._threads:
-            self._questions.put(None)
-
-    def ask(self, question: Callable[[Connection], T]) -> "asyncio.Future[T]":
-        """The answer to a question, which is put in a thread.
+    def ask(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> "asyncio.Future[T]":
+        """The answer to a question.
 
         Returns:
             What can be awaited. It raises Retry if the server is away or there is no answer in time, and Stop if it
@@ -69,19 +106,11 @@ class Pool:
         Raises:
             Retry: too many others wait.
         """
-        if self._questions.qsize() >= self._most_waiting:
+        if len(self._waiting) >= self._most_waiting:
             raise Retry("too many wait for PostgreSQL")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        running: list[Connection] = []
-
-        def ask(connection: Connection) -> T:
-            running[:] = [connection]
-            if answer.done():
-                raise Retry("nobody waits for the answer any more")
-            return question(connection)
-
-        limit = loop.call_later(self._limit_s, self._give_up, answer, running)
+        limit = loop.call_later(self._limit_s, self._give_up, answer)
 
         def ended(_: object) -> None:
             limit.cancel()
@@ -89,38 +118,36 @@ class Pool:
                 answer.exception()  # is known now, also if nobody waits any more
 
         answer.add_done_callback(ended)
-        self._questions.put(_Question(ask, answer, loop))
+        self._waiting.append(_Question(question, answer))
+        if self._free:
+            self._begin(self._work(self._free.pop()))
         return answer
 
-    def _give_up(self, answer: "asyncio.Future[Any]", running: list[Connection]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    def _give_up(self, answer: "asyncio.Future[Any]") -> None:
         if answer.done():
             return
         answer.set_exception(Retry(f"PostgreSQL does not answer within {self._limit_s:g} s"))
-        for connection in running:  # a slow server shall not go on for nobody; a hanging one does not hear it
-            threading.Thread(target=_cancel, args=(connection,), daemon=True).start()
+        for slot in self._slots:
+            if slot.answer is answer:
+                self._begin(slot.cancel())
 
-    def _work(self, connect: Callable[[], Connection]) -> None:
-        held = Held(connect)
-        while (question := self._questions.get()) is not None:
+    async def _work(self, slot: _Slot) -> None:
+        """Ask what waits, until nothing does."""
+        while self._waiting:
+            question = self._waiting.popleft()
             if question.answer.done():
                 continue  # nobody waits any more
             try:
-                outcome, error = held.put(question.ask), None
-            except Exception as raised:  # raised again where the answer is awaited
-                outcome, error = None, raised
-            question.loop.call_soon_threadsafe(_settle, question.answer, outcome, error)
-        held.close()
-
-
-def _cancel(connection: Connection) -> None:
-    with suppress(psycopg.Error):
-        connection.cancel_safe(timeout=CANCEL_S)
-
-
-def _settle(answer: "asyncio.Future[Any]", outcome: object, error: Exception | None) -> None:
-    if answer.done():
-        return
-    if error is None:
-        answer.set_result(outcome)
-    else:
-        answer.set_exception(error)
+                outcome = await slot.put(question)
+            except Exception as error:  # raised again where the answer is awaited
+                if not question.answer.done():
+                    question.answer.set_exception(error)
+            else:
+                if not question.answer.done():
+                    question.answer.set_result(outcome)
+        self._free.append(slot)

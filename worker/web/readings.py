@@ -5,7 +5,8 @@ import hashlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from functools import partial
+from typing import NamedTuple
 
 import redis
 
@@ -14,10 +15,10 @@ from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.log import get_logger
 from worker.reading.period import Asked, parse_period
-from worker.reading.read import NoSpecialist, counted_until, read, stream_for
+from worker.reading.read import NoSpecialist, ask, counted_until, stream_for, understand
 from worker.reading.shape import Reading
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres, keep_plans
+from worker.store import AsyncConnection, connect_postgres_async, keep_plans, load_position_async
 from worker.stream import connect_redis
 from worker.web.pool import Pool
 
@@ -28,14 +29,13 @@ MOST_KEPT = 512
 """Readings: with their JSON a few megabytes."""
 
 CONNECTIONS = 2
-"""A reading waits for PostgreSQL about half of its time, and the other half for Python, of which there is one. More of
-them wait for each other: with four, one in a hundred of 500 requests a second took 64 ms instead of 42."""
+"""A reading waits for PostgreSQL about half of its time, and the other half for Python, of which there is one."""
 
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
 
 MOST_WAITING = 256
-"""Questions in the queue: what is read in about half a second."""
+"""Questions in the queue: what is read in less than half a second."""
 
 AS_OF_S, AS_OF_AWAY_S = 1.0, 5.0
 """Seconds that it is known how far a stream is read; longer if Redis could not say."""
@@ -80,20 +80,17 @@ class Readings:
         self._redis_away_until = -1.0
         self._silent_until = 0.0
 
-    def __enter__(self) -> Self:
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.__exit__()
+    def close(self) -> None:
+        """End the connections, before the event loop ends."""
+        self._pool.close()
         self._redis.close()
 
-    def _connect(self) -> Connection:
-        connection = connect_postgres(self._settings, "web")
+    async def _connect(self) -> AsyncConnection:
+        connection = await connect_postgres_async(self._settings, "web")
         try:
-            keep_plans(connection)
+            await keep_plans(connection)
         except BaseException:
-            connection.close()
+            connection.pgconn.finish()
             raise
         return connection
 
@@ -147,27 +144,30 @@ class Readings:
                 break
             del self._kept[key]
 
-    def _read(self, connection: Connection, specialist: str, asked: Asked) -> Finished | NoSpecialist:
-        """In a thread. That there is nobody is an answer: the connection has done nothing wrong."""
+    async def _read(self, connection: AsyncConnection, specialist: str, asked: Asked) -> Finished | NoSpecialist:
+        """That there is nobody is an answer: the connection has done nothing wrong."""
         try:
-            found = read(self._settings, connection, specialist, asked, self._counted_until(connection, specialist))
+            counted = await self._counted_until(connection, specialist)
+            answer = await ask(self._settings, connection, specialist, asked)
+            found = understand(self._settings, specialist, asked, answer, counted)
         except NoSpecialist as nobody:
             return nobody
         body = found.model_dump_json(by_alias=True).encode()
         return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
 
-    def _counted_until(self, connection: Connection, specialist: str) -> datetime | None:
+    async def _counted_until(self, connection: AsyncConnection, specialist: str) -> datetime | None:
         """The whole minute: it is true for longer, so equal numbers are equal bytes, and can be kept by their ETag."""
         stream, now = stream_for(specialist, self._settings), time.monotonic()
         known = self._as_of.setdefault(stream, _AsOf(None, -1.0))
         if max(known.asked_again, self._redis_away_until) < now:
             known.asked_again = now + AS_OF_AWAY_S  # meanwhile others make do with what is known
-            known.moment = None
+            position = await load_position_async(connection, stream)
             try:
-                known.moment = self._redis.ask(
-                    lambda client: counted_until(self._settings, connection, client, specialist)
-                )
+                if position:  # nothing is known of a stream that was never read
+                    question = partial(counted_until, self._settings, position=position)
+                    known.moment = await asyncio.to_thread(self._redis.ask, question)
                 known.asked_again = now + AS_OF_S
             except AnalyticsError:  # of all streams, or each would hold up a thread
+                known.moment = None
                 self._redis_away_until = time.monotonic() + AS_OF_AWAY_S
         return known.moment and known.moment.replace(second=0, microsecond=0)

@@ -16,7 +16,6 @@ from worker.token import signing_key
 from worker.web.access import Access
 from worker.web.app import create_app
 from worker.web.protocol import LimitedProtocol
-from worker.web.readings import Readings
 
 DRAIN_S = 3
 """Seconds that requests at work have when the server is told to stop."""
@@ -26,8 +25,8 @@ KEEP_ALIVE_S = 75
 into a connection that is just being closed."""
 
 SWITCH_S = 0.0005
-"""Seconds that a thread which makes a reading may keep the event loop waiting for Python. At the default, ten times as
-much, those that merge sketches of many visitors held up every other answer by tens of milliseconds."""
+"""Seconds that a thread, such as one that looks at all for the operator's page, may keep the event loop waiting for
+Python. At the default, ten times as much, a busy one held up every other answer by tens of milliseconds."""
 
 GARBAGE_OBJECTS = 20_000
 """Objects that may gather until those are looked for that refer to each other. A year of numbers makes thousands."""
@@ -61,16 +60,15 @@ def run_web(settings: Settings, host: str, port: int) -> int:
         _listen(host, port) as listening,
         Observer(settings, "web") as observer,
         Access(settings) as access,
-        Readings(settings) as readings,
         Observer(settings, "ops") as ops_observer,  # its own: a page that is slow holds up neither of the others
     ):
         config = uvicorn.Config(
-            create_app(settings, observer, access, readings, ops_observer),
+            create_app(settings, observer, access, ops_observer),
             access_log=False,
             http=LimitedProtocol,
             log_config=None,
             log_level="warning",
-            lifespan="off",
+            lifespan="on",
             loop="uvloop",
             proxy_headers=False,
             server_header=False,
