@@ -37,6 +37,7 @@ REQUESTS, EVENTS = 500, 5_000
 """A second."""
 
 SPECIALISTS, QUICK_SPECIALISTS = 5_000, 500
+VISITORS = 100_000
 DAYS = 730
 """A year, and the one before, which the changes are against."""
 
@@ -123,15 +124,17 @@ class Scene:
 
     def serve(self, seconds: float, *, requests: bool) -> Served:
         """Let events come for so long, and requests too."""
+        ids = self._traffic.event_ids(round(EVENTS * seconds))  # before the requests: it takes a processor for a second
+        commands = self._traffic.commands(STREAM, [time.time_ns() // 1_000_000] * len(ids), ids)
         if not requests:
-            return self._count(seconds, None)
+            return self._count(ids, commands, None)
         with self.load(seconds) as process:
-            return self._count(seconds, process)
+            return self._count(ids, commands, process)
 
-    def _count(self, seconds: float, load: "subprocess.Popen[str] | None") -> Served:
+    def _count(self, ids: list[bytes], commands: list[bytes], load: "subprocess.Popen[str] | None") -> Served:
         before, began = self._used(), time.monotonic()
         sent: dict[str, float] = {}
-        sending = Thread(target=self._send, args=(seconds, sent))
+        sending = Thread(target=self._send, args=(ids, commands, sent))
         sending.start()
         sending.join()
         elapsed, ended = time.monotonic() - began, time.time()
@@ -147,10 +150,8 @@ class Scene:
         fresh_ms = sorted((written[event] - moment) * 1000 for event, moment in sent.items())
         return Served(len(sent), sum(at <= ended for at in written.values()), fresh_ms, used, told)
 
-    def _send(self, seconds: float, sent: dict[str, float]) -> None:
+    def _send(self, ids: list[bytes], commands: list[bytes], sent: dict[str, float]) -> None:
         """Send events at a steady rate; when each was sent."""
-        ids = self._traffic.event_ids(round(EVENTS * seconds))
-        commands = self._traffic.commands(STREAM, [time.time_ns() // 1_000_000] * len(ids), ids)
         began = time.time()
         with silent(self._ground.servers.redis_url) as connection:
             for first in range(0, len(ids), SENT_TOGETHER):
@@ -182,7 +183,7 @@ class Scene:
 def api(ground: Ground, say: Say) -> Results:
     """Requests and events at the rates that must hold; then a backlog, with requests and without."""
     seconds = 5.0 if ground.quick else 30.0
-    traffic = Traffic(QUICK_SPECIALISTS if ground.quick else SPECIALISTS)
+    traffic = Traffic(QUICK_SPECIALISTS if ground.quick else SPECIALISTS, VISITORS)
     with ground.database(traffic) as url:
         fill(url, DAYS)
         with psycopg.connect(url) as connection:

@@ -20,10 +20,11 @@ LETTERS = b"0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Traffic:
-    """An endless row of events with five pairs each, for so many specialists."""
+    """An endless row of events with five pairs each, for so many specialists; with visitors there are six."""
 
-    def __init__(self, specialists: int, seed: int = 20261122) -> None:
+    def __init__(self, specialists: int, visitors: int = 0, seed: int = 20261122) -> None:
         self._random = random.Random(seed)
+        self._visitors = visitors
         self.specialists = [bytes(self._random.choices(LETTERS, k=25)) for _ in range(specialists)]
         self._weights = list(accumulate(1 / rank**SKEW for rank in range(1, specialists + 1)))
 
@@ -40,7 +41,11 @@ class Traffic:
         specialists = choose(self.specialists, cum_weights=self._weights, k=count)
         sources = choose(list(SOURCES), list(SOURCES.values()), k=count)
         events = zip(types, specialists, event_ids, times_ms, sources, strict=True)
-        return [xadd(stream.encode(), event) for event in events]
+        commands = [xadd(stream.encode(), event) for event in events]
+        if not self._visitors:
+            return commands
+        visitors = choose(range(self._visitors), k=count)
+        return [with_visitor(command, visitor) for command, visitor in zip(commands, visitors, strict=True)]
 
     def fill(self, url: str, stream: str, count: int) -> None:
         """Put so many events of the last minute into the stream.
@@ -67,6 +72,11 @@ def xadd(stream: bytes, event: tuple[bytes, bytes, bytes, int, bytes]) -> bytes:
         b"$4\r\ntype\r\n$%d\r\n%b\r\n$12\r\nspecialistId\r\n$%d\r\n%b\r\n$7\r\neventId\r\n$36\r\n%b\r\n"
         b"$10\r\noccurredAt\r\n$13\r\n%d\r\n$6\r\nsource\r\n$%d\r\n%b\r\n"
     ) % (len(kind), kind, len(specialist), specialist, event_id, occurred_ms, len(source), source)
+
+
+def with_visitor(command: bytes, visitor: int) -> bytes:
+    """The same event with a visitorId of 13 characters."""
+    return b"*15" + command.removeprefix(b"*13") + b"$9\r\nvisitorId\r\n$13\r\nv%012d\r\n" % visitor
 
 
 @contextmanager
