@@ -47,6 +47,8 @@ LINGER_MS = "20"
 P99_MS = 50.0
 LOSS_PERCENT = 5.0
 WARM_UP_S = 3.0
+WHILE_S = 60.0
+"""Seconds: so that what is done each minute is done meanwhile, wherever a minute begins."""
 STREAM = "analytics:events"
 SENT_TOGETHER = 10
 """Events, two milliseconds apart at the rate above: so that sending costs less than what is measured."""
@@ -182,7 +184,7 @@ class Scene:
 
 def api(ground: Ground, say: Say) -> Results:
     """Requests and events at the rates that must hold; then a backlog, with requests and without."""
-    seconds = 5.0 if ground.quick else 30.0
+    seconds = 5.0 if ground.quick else WHILE_S
     traffic = Traffic(QUICK_SPECIALISTS if ground.quick else SPECIALISTS, VISITORS)
     with ground.database(traffic) as url:
         fill(url, DAYS)
@@ -203,7 +205,7 @@ def api(ground: Ground, say: Say) -> Results:
                 scene = Scene(ground, traffic, settings, port, {"web": web.pid, "worker": worker.pid})
                 wait_until(scene.is_settled, "the worker has counted, and run its schedule once", 120)
                 scene.serve(2.0, requests=False)  # connections, partitions and caches are made
-                alone = scene.serve(seconds / 2, requests=False)
+                alone = scene.serve(seconds / 4, requests=False)
                 say(f"{EVENTS:,} events/s alone: p99 {number(percentile(alone.fresh_ms, 99))} ms")
                 both = scene.serve(seconds, requests=True)
             scene = Scene(ground, traffic, settings, port, {"web": web.pid})
