@@ -178,10 +178,11 @@ def preparing() -> Iterator[bool]:
     Raises:
         Conflict: that was the mix-up.
     """
+    prepared = _Pooler.keeps_prepared
     try:
-        yield _Pooler.keeps_prepared
+        yield prepared
     except PREPARED_BY_ANOTHER as error:
-        if not _Pooler.keeps_prepared:
+        if not prepared:
             raise
         _Pooler.keeps_prepared = False
         raise Conflict(f"PostgreSQL, without prepared statements from now on: {_first_line(error)}") from None

@@ -6,10 +6,10 @@
 -- whatever date. A date of which a UTC day was sealed is never counted again, nor is a row of which the ledger has fewer
 -- events than before: it lost some.
 --
--- After 10,000 events, which take about 10 ms to count, it rests for as long: each minute it reads a day of events, and who
--- looks at numbers meanwhile shall not wait for a processor. Locks nothing.
+-- After some 10,000 events, which take about 10 ms to count, it rests for as long, but for 5 s in all: it counts each minute,
+-- and who looks at numbers meanwhile shall not wait for a processor. Locks nothing.
 WITH stale AS MATERIALIZED (
-    SELECT "specialistId" AS specialist_id, stored.events AS known_events,
+    SELECT "specialistId" AS specialist_id, daily.views, stored.events AS known_events,
            stored.time_zone IS DISTINCT FROM %(time_zone)s AS other_zone
     FROM (
         SELECT "specialistId", "profileViews" + "contactViews" AS views
@@ -29,6 +29,9 @@ WITH stale AS MATERIALIZED (
       AND NOT EXISTS (
           SELECT FROM analytics.sealed_day WHERE day >= analytics.first_utc_day(%(date)s, %(time_zone)s)
       )
+),
+pause AS MATERIALIZED (
+    SELECT least(0.0001, 500.0 / greatest(sum(views), 1))::float AS chance FROM stale
 )
 SELECT specialist_id, coalesce(counted.events, 0)::integer AS events, coalesce(visitors, 0)::integer AS visitors,
        coalesce(hashes, '') AS hashes
@@ -38,13 +41,17 @@ LEFT JOIN (
            string_agg(substring(uuid_send(visitor) FOR 8), '') AS hashes
     FROM (
         SELECT specialist_id, visitor, count(*) AS events
-        FROM analytics.event
-        WHERE specialist_id IN (SELECT specialist_id FROM stale)
-          AND day BETWEEN analytics.first_utc_day(%(date)s, %(time_zone)s)
-                      AND analytics.last_utc_day(%(date)s, %(time_zone)s)
-          AND analytics.local_date(occurred_at, %(time_zone)s) = %(date)s
-          AND excluded IS NULL
-          AND CASE WHEN random() < 0.0001 THEN pg_sleep(0.01) IS NOT NULL ELSE true END
+        FROM (
+            SELECT specialist_id, visitor
+            FROM analytics.event
+            WHERE specialist_id IN (SELECT specialist_id FROM stale)
+              AND day BETWEEN analytics.first_utc_day(%(date)s, %(time_zone)s)
+                          AND analytics.last_utc_day(%(date)s, %(time_zone)s)
+              AND analytics.local_date(occurred_at, %(time_zone)s) = %(date)s
+              AND excluded IS NULL
+            OFFSET 0 -- or PostgreSQL would rest after those that it does not count
+        ) AS event
+        WHERE CASE WHEN random() < (SELECT chance FROM pause) THEN pg_sleep(0.01) IS NOT NULL ELSE true END
         GROUP BY specialist_id, visitor
     ) AS visitor_events
     GROUP BY specialist_id

@@ -11,7 +11,7 @@ def here(request: Request, **changes: str | None) -> str:
     What grants access never stays in an address. Nor does a second slash at the beginning, behind which browsers look
     for a host, nor one at the end.
     """
-    path = f"/{quote(request.url.path.strip('/'))}"
+    path = f"/{quote(request.url.path.strip('/'), safe='/%')}"
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in {*changes, "token"}]
     query = urlencode([*kept, *((name, value) for name, value in changes.items() if value is not None)])
     return f"{path}?{query}" if query else path

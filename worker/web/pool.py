@@ -12,9 +12,11 @@ from worker.errors import Retry
 from worker.store import AsyncConnection
 
 T = TypeVar("T")
+Connect = Callable[[], Awaitable[AsyncConnection]]
+Prepare = Callable[[AsyncConnection], Awaitable[None]]
 
 CANCEL_S = 1.0
-"""Seconds that the server has to take note that nobody waits for an answer any more."""
+"""Seconds that the server has to take note that nobody waits for an answer any more, until it is told again."""
 
 
 class _Question(NamedTuple):
@@ -25,8 +27,10 @@ class _Question(NamedTuple):
 class _Slot:
     """A connection, opened when it is needed and thrown away after an error."""
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+    def __init__(self, connect: Connect, prepare: Prepare) -> None:
         self._connect = connect
+        self._prepare = prepare
+        self._is_new = True
         self.connection: AsyncConnection | None = None
         self.answer: asyncio.Future[Any] | None = None
 
@@ -35,10 +39,10 @@ class _Slot:
         if self.connection is not None:
             try:
                 return await self._put_on(self.connection, question)
-            except Retry:
-                if question.answer.done():  # nobody waits for it any more
+            except Retry:  # perhaps the server was started anew since the last question
+                if question.answer.done():
                     raise
-        self.connection = await self._connect()
+        self.connection, self._is_new = await self._connect(), True
         return await self._put_on(self.connection, question)
 
     async def _put_on(self, connection: AsyncConnection, question: _Question) -> Any:
@@ -46,6 +50,9 @@ class _Slot:
             raise Retry("nobody waits for the answer any more")
         self.answer = question.answer
         try:
+            if self._is_new:
+                await self._prepare(connection)
+                self._is_new = False
             return await question.ask(connection)
         except Exception:
             self.close()
@@ -53,11 +60,12 @@ class _Slot:
         finally:
             self.answer = None
 
-    async def cancel(self) -> None:
-        """Tell the server that nobody waits for its answer; one that hangs does not hear it."""
-        if self.connection is not None:
+    async def cancel(self, answer: "asyncio.Future[Any]") -> None:
+        """Tell the server that nobody waits for an answer, until it has heard it."""
+        while self.answer is answer and self.connection is not None:
             with suppress(psycopg.Error):
                 await self.connection.cancel_safe(timeout=CANCEL_S)
+            await asyncio.sleep(CANCEL_S)
 
     def close(self) -> None:
         """End the connection; libpq does not wait for that."""
@@ -73,13 +81,12 @@ class Pool:
     hears in time that there is no answer.
     """
 
-    def __init__(
-        self, connect: Callable[[], Awaitable[AsyncConnection]], connections: int, limit_s: float, most_waiting: int
-    ) -> None:
+    def __init__(self, connect: Connect, prepare: Prepare, connections: int, limit_s: float, most_waiting: int) -> None:
         """Nothing is opened yet.
 
         Args:
             connect: opens a connection; raises what it has to.
+            prepare: what is done on a new one before it is asked anything.
             connections: how many questions are asked at the same time.
             limit_s: seconds that an answer may take, with waiting and connecting.
             most_waiting: questions that wait for a free connection; one more is refused at once.
@@ -87,7 +94,7 @@ class Pool:
         self._limit_s = limit_s
         self._most_waiting = most_waiting
         self._waiting: deque[_Question] = deque()
-        self._slots = [_Slot(connect) for _ in range(connections)]
+        self._slots = [_Slot(connect, prepare) for _ in range(connections)]
         self._free = list(self._slots)
         self._working: set[asyncio.Task[None]] = set()
 
@@ -106,6 +113,8 @@ class Pool:
         Raises:
             Retry: too many others wait.
         """
+        if len(self._waiting) >= self._most_waiting:
+            self._waiting = deque(each for each in self._waiting if not each.answer.done())
         if len(self._waiting) >= self._most_waiting:
             raise Retry("too many wait for PostgreSQL")
         loop = asyncio.get_running_loop()
@@ -134,7 +143,7 @@ class Pool:
         answer.set_exception(Retry(f"PostgreSQL does not answer within {self._limit_s:g} s"))
         for slot in self._slots:
             if slot.answer is answer:
-                self._begin(slot.cancel())
+                self._begin(slot.cancel(answer))
 
     async def _work(self, slot: _Slot) -> None:
         """Ask what waits, until nothing does."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from worker.errors import AnalyticsError
 from worker.link import Link
 from worker.log import get_logger
 from worker.reading.period import Asked, parse_period
-from worker.reading.read import NoSpecialist, ask, counted_until, stream_for, understand
+from worker.reading.read import Answer, NoSpecialist, ask, counted_until, stream_for, understand
 from worker.reading.shape import Reading
 from worker.settings import Settings
 from worker.store import AsyncConnection, connect_postgres_async, keep_plans, load_position_async
@@ -34,11 +35,16 @@ CONNECTIONS = 2
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
 
+MANY_DAYS = 800
+"""A reading of more than a year, and the year before, can take a tenth of a second: it is made in a thread, and others
+are answered meanwhile. One of a year takes 2 ms, or 20 if each day has thousands of visitors."""
+
 MOST_WAITING = 256
 """Questions in the queue: what is read in less than half a second."""
 
 AS_OF_S, AS_OF_AWAY_S = 1.0, 5.0
-"""Seconds that it is known how far a stream is read; longer if Redis could not say."""
+"""Seconds after which it is asked how far a stream is read; after the longer ones Redis, that could not say, is asked
+again, and what it said is no longer true enough."""
 
 REDIS_ANSWER_S = 0.5
 
@@ -58,8 +64,9 @@ class Finished(NamedTuple):
 
 @dataclass(slots=True)
 class _AsOf:
-    moment: datetime | None
-    asked_again: float
+    moment: datetime | None = None
+    learnt: float = -math.inf
+    asked_again: float = -math.inf
 
 
 class _Kept(NamedTuple):
@@ -73,7 +80,9 @@ class Readings:
     def __init__(self, settings: Settings) -> None:
         """Nothing is opened yet."""
         self._settings = settings
-        self._pool = Pool(self._connect, CONNECTIONS, ANSWER_S, MOST_WAITING)
+        self._pool = Pool(
+            lambda: connect_postgres_async(settings, "web"), keep_plans, CONNECTIONS, ANSWER_S, MOST_WAITING
+        )
         self._redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), REDIS_ANSWER_S)
         self._as_of: dict[str, _AsOf] = {}
         self._kept: dict[tuple[str, Asked], _Kept] = {}
@@ -84,15 +93,6 @@ class Readings:
         """End the connections, before the event loop ends."""
         self._pool.close()
         self._redis.close()
-
-    async def _connect(self) -> AsyncConnection:
-        connection = await connect_postgres_async(self._settings, "web")
-        try:
-            await keep_plans(connection)
-        except BaseException:
-            connection.pgconn.finish()
-            raise
-        return connection
 
     def asked(self, name: str | None, first: str | None, last: str | None) -> Asked:
         """Read what somebody asked for; today is what it is now.
@@ -140,7 +140,7 @@ class Readings:
         """Drop what is too old or too much. What came first is at the front."""
         while self._kept:
             key, kept = next(iter(self._kept.items()))
-            if len(self._kept) <= MOST_KEPT and kept.until >= now:
+            if len(self._kept) <= MOST_KEPT and (kept.until >= now or not kept.answer.done()):
                 break
             del self._kept[key]
 
@@ -149,25 +149,31 @@ class Readings:
         try:
             counted = await self._counted_until(connection, specialist)
             answer = await ask(self._settings, connection, specialist, asked)
-            found = understand(self._settings, specialist, asked, answer, counted)
+            if len(answer.dates or ()) > MANY_DAYS:
+                return await asyncio.to_thread(self._finished, specialist, asked, answer, counted)
+            return self._finished(specialist, asked, answer, counted)
         except NoSpecialist as nobody:
             return nobody
+
+    def _finished(self, specialist: str, asked: Asked, answer: Answer, counted: datetime | None) -> Finished:
+        found = understand(self._settings, specialist, asked, answer, counted)
         body = found.model_dump_json(by_alias=True).encode()
         return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
 
     async def _counted_until(self, connection: AsyncConnection, specialist: str) -> datetime | None:
         """The whole minute: it is true for longer, so equal numbers are equal bytes, and can be kept by their ETag."""
         stream, now = stream_for(specialist, self._settings), time.monotonic()
-        known = self._as_of.setdefault(stream, _AsOf(None, -1.0))
+        known = self._as_of.setdefault(stream, _AsOf())
         if max(known.asked_again, self._redis_away_until) < now:
-            known.asked_again = now + AS_OF_AWAY_S  # meanwhile others make do with what is known
+            known.asked_again = now + AS_OF_S  # meanwhile others make do with what is known
             position = await load_position_async(connection, stream)
             try:
                 if position:  # nothing is known of a stream that was never read
                     question = partial(counted_until, self._settings, position=position)
-                    known.moment = await asyncio.to_thread(self._redis.ask, question)
-                known.asked_again = now + AS_OF_S
+                    known.moment, known.learnt = await asyncio.to_thread(self._redis.ask, question), now
             except AnalyticsError:  # of all streams, or each would hold up a thread
                 known.moment = None
                 self._redis_away_until = time.monotonic() + AS_OF_AWAY_S
-        return known.moment and known.moment.replace(second=0, microsecond=0)
+        if known.moment is None or known.learnt < now - AS_OF_AWAY_S:
+            return None
+        return known.moment.replace(second=0, microsecond=0)

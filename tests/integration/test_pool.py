@@ -1,0 +1,158 @@
+"""Asking PostgreSQL from an event loop: each answer once, in time, and no connection lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import psycopg
+import pytest
+
+from tests.support import wait_until
+from worker.errors import Retry
+from worker.settings import Settings
+from worker.store import AsyncConnection, Connection, connect_postgres_async, postgres_errors
+from worker.web import pool as module
+from worker.web.pool import Pool
+
+LIMIT_S = 0.3
+
+
+async def no_preparation(_: AsyncConnection) -> None:
+    """Most tests need none."""
+
+
+class Asked:
+    """A pool of one connection, and what it was asked."""
+
+    def __init__(self, settings: Settings, prepare: Callable[[AsyncConnection], Awaitable[None]] = no_preparation):
+        self.opened: list[int] = []
+        self._settings = settings
+        self.pool = Pool(self._connect, prepare, connections=1, limit_s=LIMIT_S, most_waiting=2)
+
+    async def _connect(self) -> AsyncConnection:
+        connection = await connect_postgres_async(self._settings, "pool")
+        self.opened.append(connection.info.backend_pid)
+        return connection
+
+    def ask(self, statement: str) -> "asyncio.Future[object]":
+        """The first value of the first row."""
+
+        async def question(connection: AsyncConnection) -> object:
+            with postgres_errors():
+                [value] = await (await connection.execute(statement.encode())).fetchone() or [None]
+            return value
+
+        return self.pool.ask(question)
+
+
+@pytest.fixture
+def asked(settings: Settings) -> Iterator[Asked]:
+    asked = Asked(settings)
+    yield asked
+    asked.pool.close()
+
+
+def backends(connection: Connection) -> int:
+    [(number,)] = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'analytics pool' AND state = 'active'"
+    )
+    return int(number)
+
+
+def test_answers(asked: Asked) -> None:
+    """All who ask at once have their own answer, by one connection."""
+
+    async def run() -> list[object]:
+        first = asked.ask("SELECT 1")
+        return [await first, *await asyncio.gather(asked.ask("SELECT 2"), asked.ask("SELECT 3"))]
+
+    assert asyncio.run(run()) == [1, 2, 3]
+    assert len(asked.opened) == 1
+
+
+def test_a_connection_that_was_cut(asked: Asked, connection: Connection) -> None:
+    """A question is put again, on a new connection, when the old one turns out to be cut."""
+
+    async def run() -> object:
+        await asked.ask("SELECT 1")
+        connection.execute("SELECT pg_terminate_backend(%s)", [asked.opened[0]])
+        return await asked.ask("SELECT 2")
+
+    assert asyncio.run(run()) == 2
+    assert len(asked.opened) == 2
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """While there is anything in it, what tells the server that nobody waits is lost, and takes one out."""
+    monkeypatch.setattr(module, "CANCEL_S", 0.02)
+    cancel, lost = psycopg.AsyncConnection.cancel_safe, list[int]()
+
+    async def sometimes(self: AsyncConnection, *, timeout: float) -> None:
+        if lost:
+            lost.pop()
+            raise psycopg.OperationalError("lost on the way")
+        await cancel(self, timeout=timeout + 30)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "cancel_safe", sometimes)
+    return lost
+
+
+def test_too_many(asked: Asked, lost: list[int]) -> None:
+    """One more than may wait is refused at once; those who were given up do not count."""
+
+    async def run() -> None:
+        lost.extend(range(1_000))  # the only connection is taken for as long as this lasts
+        waiting = [asked.ask("SELECT pg_sleep(60)")]
+        await asyncio.sleep(0)
+        waiting += [asked.ask("SELECT 1"), asked.ask("SELECT 1")]
+        with pytest.raises(Retry, match="too many"):
+            asked.ask("SELECT 1")
+        for wait in waiting:
+            with pytest.raises(Retry, match="does not answer"):
+                await wait
+        with pytest.raises(Retry, match="does not answer"):
+            await asked.ask("SELECT 1")
+        lost.clear()
+
+    asyncio.run(run())
+
+
+def test_a_cancel_that_is_lost(asked: Asked, connection: Connection, lost: list[int]) -> None:
+    """The server is told again that nobody waits, until it has heard it; then the connection's place is free."""
+
+    async def run() -> object:
+        lost.extend(range(3))
+        with pytest.raises(Retry, match="does not answer"):
+            await asked.ask("SELECT pg_sleep(60)")
+        while True:
+            try:
+                return await asked.ask("SELECT 1")
+            except Retry:
+                continue
+
+    assert asyncio.run(run()) == 1
+    assert not lost
+    wait_until(lambda: backends(connection) == 0, "nothing is asked any more")
+
+
+def test_what_is_prepared(settings: Settings) -> None:
+    """Each connection is prepared once, before it is asked; if that fails, so does the question, and the next one has a
+    new connection.
+    """
+    prepared: list[int] = []
+
+    async def prepare(connection: AsyncConnection) -> None:
+        prepared.append(connection.info.backend_pid)
+        if len(prepared) == 1:
+            raise Retry("not yet")
+
+    asked = Asked(settings, prepare)
+
+    async def run() -> list[object]:
+        with pytest.raises(Retry, match="not yet"):
+            await asked.ask("SELECT 1")
+        return [await asked.ask("SELECT 2"), await asked.ask("SELECT 3")]
+
+    assert asyncio.run(run()) == [2, 3]
+    assert prepared == asked.opened and len(prepared) == 2
+    asked.pool.close()
