@@ -324,3 +324,46 @@ def test_as_of_with_ids_from_the_future(settings: Settings, client: redis.Redis)
     with connect_postgres(settings, "test") as connection:
         until = counted_until(settings, client, stored(connection))
     assert until <= datetime.now(UTC) + timedelta(minutes=1)
+
+
+def grow(connection: Connection, events: int) -> None:
+    """Contact views of today, as they lie in the ledger after a while: of one specialist after the other, in turn."""
+    connection.execute(
+        """INSERT INTO analytics.event
+               (day, event_id, occurred_at, type, source, contact_type, specialist_id, stream, entry_id)
+           SELECT %s, gen_random_uuid(), to_timestamp(%s),
+                  'contact_view', 'search', 'phone', 'specialist ' || number %% 40, 0, '0-0'
+           FROM generate_series(1, %s) AS number""",
+        [TODAY, TODAY_MS / 1000, events],
+    )
+
+
+@pytest.mark.parametrize("young", [0, 2_000])
+def test_contact_types_are_found_by_their_index(settings: Settings, connection: Connection, young: int) -> None:
+    """A day's contact views are found by their index, also when the planner's statistics are of when it was young."""
+    add_specialists(connection, ["specialist 7"])
+    connection.execute("SELECT analytics.create_partition(%s)", [TODAY])
+    partition = f"event_{TODAY:%Y%m%d}"
+    grow(connection, young)
+    connection.execute(f"VACUUM ANALYZE analytics.{partition}")
+    asked = parse_period("week", None, None, TODAY)
+    with connect_postgres(settings, "test") as reader:
+        reader.execute("SET plan_cache_mode = force_generic_plan")
+        read(settings, reader, "specialist 7", asked)
+        grow(connection, 20_000)
+        if young:  # else what was planned for an empty partition stays
+            connection.execute(f"VACUUM analytics.{partition}")
+        found = read(settings, reader, "specialist 7", asked)
+        reader.execute("SELECT pg_stat_force_next_flush()")
+    assert found.contact_types is not None
+    assert [each.views for each in found.contact_types.types] == [(young + 20_000) // 40]
+    through_index = dict[bool, int](
+        connection.execute(
+            """SELECT indpred IS NOT NULL, idx_tup_read
+               FROM pg_stat_all_indexes AS stat JOIN pg_index USING (indexrelid) WHERE relname = %s""",
+            [partition],
+        ).fetchall()
+    )
+    without_one = connection.execute("SELECT seq_tup_read FROM pg_stat_all_tables WHERE relname = %s", [partition])
+    assert through_index == {True: young // 40 + (young + 20_000) // 40, False: 0}
+    assert without_one.fetchone() == (0,)
