@@ -19,7 +19,8 @@ from worker.verify import MIGRATIONS, verify
 
 OLDEST_POSTGRES, OLDEST_TESTED = 14, 15
 """The functions of our schema have bodies in standard SQL, which came with 14; `sql/verify.sql` needs 15."""
-CONNECTIONS_BESIDE_ROLLUPS = 5
+CONNECTIONS_BESIDE_ROLLUPS = 11
+"""Five of the jobs beside counting and of the scheduler, and six of the web process."""
 DAY_S = 86_400
 SOON_S, VERY_SOON_S = 14 * DAY_S, 3 * DAY_S
 DAYS_MEASURED = 7
@@ -84,7 +85,7 @@ def postgres_server(facts: PostgresFacts) -> Check:
 
 
 def connections(facts: PostgresFacts, rollups: int) -> Check:
-    """Whether there is room for another worker beside the one that runs, as during a deploy; each rollup takes two."""
+    """Whether there is room for another worker and web process, as there are during a deploy; each rollup takes two."""
     needed = 2 * rollups + CONNECTIONS_BESIDE_ROLLUPS
     found = f"{facts.connections_left} of PostgreSQL's are free"
     if facts.connections_left < needed:

@@ -29,8 +29,9 @@ FRESH_S = 1.0
 MOST_KEPT = 512
 """Readings: with their JSON a few megabytes."""
 
-CONNECTIONS = 2
-"""A reading waits for PostgreSQL about half of its time, and the other half for Python, of which there is one."""
+CONNECTIONS = 4
+"""At 500 readings a second one is enough for half of them; but while the visitors of the minute are counted beside it
+PostgreSQL takes twice as long, and with two of them questions had to wait for a free one."""
 
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
