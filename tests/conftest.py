@@ -3,6 +3,7 @@
 import importlib
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +95,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _environment(record_testsuite_property: Callable[[str, object], None]) -> Iterator[None]:
     """What the environment of whoever runs the tests says about real servers is not for us."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background; our processes would not hear Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     record_testsuite_property("Python", platform.python_version())
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
