@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -34,7 +35,8 @@ def run_status(settings: Settings, *, as_json: bool, watch: bool) -> int:
         Retry: a server is away.
     """
     console = make_console(highlight=True)
-    with connect_postgres(settings, "status") as connection, connect_redis(settings) as client:
+    # Only closed: after Ctrl-C amid an answer psycopg's own end of the block, a COMMIT, would be refused.
+    with closing(connect_postgres(settings, "status")) as connection, connect_redis(settings) as client:
         if as_json:
             print(json.dumps(_document(*_read(settings, connection, client)), default=str, indent=2))
         elif watch:
