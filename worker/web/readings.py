@@ -30,8 +30,8 @@ MOST_KEPT = 512
 """Readings: with their JSON a few megabytes."""
 
 CONNECTIONS = 4
-"""At 500 readings a second one is enough for half of them; but while the visitors of the minute are counted beside it
-PostgreSQL takes twice as long, and with two of them questions had to wait for a free one."""
+"""At 500 readings a second one or two are busy; but while the visitors of the minute are counted beside them, each
+takes twice as long, and of two there was none free for up to 0.2 s."""
 
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
