@@ -1,6 +1,7 @@
--- Everything that a reading is made of, of one specialist: one statement, and so one moment and one round trip. Always one
--- row; lists are arrays, of which those of one name belong together. There may be days among them that were not asked for,
--- and they are in no order, but no date is there twice. Locks nothing.
+-- All that a reading says of one specialist: one statement, and so one moment and one round trip. What is the same for every
+-- specialist, `read_counting` says before; since when events are kept is true as long as `sealed_through` is the same. Always
+-- one row; lists are arrays, of which those of one name belong together. There may be days among them that were not asked
+-- for; they are in order, and no date is there twice. Locks nothing.
 WITH packing AS MATERIALIZED (
     SELECT through FROM analytics.packing WHERE time_zone = %(time_zone)s AND through IS NOT NULL
 ),
@@ -30,33 +31,13 @@ months AS MATERIALIZED (
     FROM open, analytics.pack_days(%(specialist)s, open.first, open.last, %(time_zone)s) AS days
     WHERE open.first <= open.last
 ),
-ledger AS MATERIALIZED (
-    SELECT (SELECT max(day) + 1 FROM analytics.sealed_day) AS behind_sealed,
-           -- The first name in the index of names: to look at each partition takes a fifth of the whole statement.
-           (SELECT to_date(relname, '"event_"YYYYMMDD')
-            FROM pg_class
-            WHERE relname >= 'event_0' AND relname < 'event_a' AND relnamespace = 'analytics'::regnamespace
-              AND relispartition
-            ORDER BY relname LIMIT 1) AS oldest
-),
 facts AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM "SpecialistProfile" WHERE "id" = %(specialist)s) AS known,
            (SELECT min("date") FROM "SpecialistAnalyticsDaily"
             WHERE "specialistId" = %(specialist)s AND "date" >= %(first_before)s) AS first_day,
-           -- Views come from the baseline and from the ledger and from nowhere else: these began when the counting did.
-           least((SELECT min(date) FROM analytics.baseline), (SELECT min(day) FROM analytics.sealed_day), oldest)
-               AS counting_since,
-           -- The first date whose events are all in the ledger: the one behind what is sealed may have begun on the day
-           -- before, by its own midnight, and then a part of it is sealed too.
-           CASE
-               WHEN behind_sealed IS NULL THEN oldest
-               WHEN analytics.first_utc_day(behind_sealed, %(time_zone)s) < behind_sealed THEN behind_sealed + 1
-               ELSE behind_sealed
-           END AS ledger_since,
-           analytics.complete_through() AS complete_through,
+           (SELECT max(day) FROM analytics.sealed_day) AS sealed_through,
            (SELECT split_part(last_id, '-', 1)::bigint FROM analytics.stream_position WHERE stream = %(stream)s)
                AS last_read_ms
-    FROM ledger
 ),
 days AS (
     SELECT analytics.concat(dates) AS dates,
@@ -64,15 +45,15 @@ days AS (
            analytics.concat(visitor_dates) AS visitor_dates,
            analytics.concat(visitors) AS visitor_numbers,
            analytics.concat(sketches) AS visitor_sketches
-    FROM months
+    FROM (SELECT * FROM months ORDER BY through) AS months  -- no two of them have a day in common
 ),
 contact_types AS (
     SELECT array_agg(contact_type) AS contact_types, array_agg(views) AS contact_type_views
     FROM (
         SELECT contact_type, sum(views) AS views
-        FROM months, facts, unnest(contact_dates, months.contact_types, typed_views) AS typed (date, contact_type, views)
+        FROM months, unnest(contact_dates, months.contact_types, typed_views) AS typed (date, contact_type, views)
         -- What was packed before its events were sealed is not of the days that the types are said to be of.
-        WHERE date BETWEEN greatest(%(first)s, ledger_since) AND %(last)s
+        WHERE date BETWEEN greatest(%(first)s, %(ledger_since)s::date) AND %(last)s
         GROUP BY contact_type
     ) AS counted
 ),

@@ -1,4 +1,4 @@
-"""A reading of real servers: what was counted is what it says, of one moment, in one round trip."""
+"""A reading of real servers: what was counted is what it says, of one moment."""
 
 import tempfile
 from datetime import UTC, date, datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 import redis
 from psycopg.types.json import Jsonb
 
-from tests.counting import TODAY, TODAY_MS, add, drain, event, position_of
+from tests.counting import DAY_MS, TODAY, TODAY_MS, add, contact, drain, event, position_of
 from tests.support import add_outcomes, add_specialists, settings_for, settings_with, site_creates
 from worker.continuity import EntryId, Position
 from worker.daily.outcomes import refresh_outcomes
@@ -24,7 +24,6 @@ from worker.settings import Settings
 from worker.store import Connection, connect_postgres, load_position, seal_oldest_day
 
 DAY = timedelta(days=1)
-DAY_MS = 86_400_000
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +35,6 @@ def reading(settings: Settings, specialist: str = "anna", period: str | None = "
     asked = parse_period(period, dates.get("first"), dates.get("last"), TODAY)
     with connect_postgres(settings, "test") as connection:
         return read(settings, connection, specialist, asked)
-
-
-def contact(ago: int = 0, **changes: Any) -> dict[Any, Any]:
-    return event(type="contact_view", occurredAt=TODAY_MS - ago * DAY_MS, source=None, **changes)
 
 
 def row(connection: Connection, day: date, profile_views: int, specialist: str = "anna", sources: Any = None) -> None:
@@ -226,12 +221,12 @@ def trace(connection: Connection, settings: Settings) -> str:
         return file.read()
 
 
-def test_one_round_trip(settings: Settings) -> None:
-    """All blocks are the answer to one statement: of one moment, and the client waits for the server once."""
+def test_one_statement(settings: Settings) -> None:
+    """All that is of a specialist is the answer to one statement: of one moment. One before says what is so for all."""
     with connect_postgres(settings, "test") as connection:
         trace(connection, settings)
         said = trace(connection, settings)
-    assert [said.count(message) for message in ("\tExecute", "\tSync", "\tReadyForQuery", "BEGIN")] == [1, 1, 1, 0]
+    assert [said.count(message) for message in ("\tExecute", "\tSync", "\tReadyForQuery", "BEGIN")] == [2, 2, 2, 0]
 
 
 def test_a_database_without_the_schema(site_database: str, redis_url: str) -> None:

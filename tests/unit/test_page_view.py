@@ -10,7 +10,8 @@ import pytest
 from babel import Locale
 from starlette.requests import Request
 
-from worker.reading.figures import Day, Facts, Found, Visited, reading
+from tests.unit.test_reading import Visited, daily_rows, daily_visitors
+from worker.reading.figures import Day, Facts, Found, reading
 from worker.reading.period import PeriodName, Why, parse_period
 from worker.reading.shape import Loss, Metric, Reading
 from worker.web.page_view import LONGEST_TYPE, Card, PageView, harmless, page_view, spark
@@ -41,7 +42,7 @@ def made(
     all_days = [TODAY - number * DAY for number in range(901)]
     seen = dict.fromkeys(all_days, 10) if views is None else dict(views)
     days = {
-        day.toordinal(): Day(number, number // 2, 2, 1, 0, catalog=number // 2, search=number // 4)
+        day: Day(number, number // 2, 2, 1, 0, catalog=number // 2, search=number // 4)
         for day, number in seen.items()
         if since and day >= since
     }
@@ -51,10 +52,10 @@ def made(
             specialist="anna",
             time_zone="Europe/Moscow",
             facts=Facts(min(seen, default=None), since, TODAY - 30 * DAY, since and TODAY - DAY),
-            days=days,
+            days=daily_rows(days),
             contact_types=types,
             losses=losses,
-            visitors={day: Visited(visitors, b"") for day in days} if visitors is not None else {},
+            visitors=daily_visitors({day: Visited(visitors, b"") for day in days} if visitors is not None else {}),
             merged=lambda _: merged,
             as_of=as_of,
         ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from worker.days import MOST_DAYS, local_date
 from worker.reading.figures import (
+    DailyRows,
+    DailyVisitors,
     Day,
     Facts,
     Found,
-    Visited,
     change,
     metric,
     reading,
@@ -29,13 +30,38 @@ from worker.reading.shape import Reading
 TODAY = date(2026, 11, 22)
 LONG_AGO = date(2020, 1, 1)
 NO_ROWS: Mapping[date, Day] = MappingProxyType({})
-T = TypeVar("T")
 
 days = st.dates(date(1990, 1, 1), date(2060, 12, 31))
 counts = st.integers(0, 2**31 - 1)
 spans = st.builds(
     lambda first, length: Span(first, first + timedelta(days=length)), days, st.integers(0, MOST_DAYS - 1)
 )
+
+
+class Visited(NamedTuple):
+    """The different visitors of a day."""
+
+    number: int
+    sketch: bytes
+
+
+NO_VISITORS: Mapping[date, Visited] = MappingProxyType({})
+
+
+def daily_rows(rows: Mapping[date, Day]) -> DailyRows:
+    """As they are read."""
+    in_order = sorted(rows.items())
+    return DailyRows([day for day, _ in in_order], [number for _, row in in_order for number in row])
+
+
+def daily_visitors(visitors: Mapping[date, Visited]) -> DailyVisitors:
+    """The same of visitors."""
+    in_order = sorted(visitors.items())
+    return DailyVisitors(
+        [day for day, _ in in_order],
+        [each.number for _, each in in_order],
+        [each.sketch for _, each in in_order],
+    )
 
 
 def found(rows: Mapping[date, Day] = NO_ROWS, **changes: Any) -> Found:
@@ -49,18 +75,14 @@ def found(rows: Mapping[date, Day] = NO_ROWS, **changes: Any) -> Found:
         "specialist": "anna",
         "time_zone": "UTC",
         "facts": facts._replace(**{name: changes.pop(name) for name in facts._fields if name in changes}),
-        "days": _numbered(rows),
+        "days": daily_rows(rows),
         "contact_types": [],
         "losses": [],
-        "visitors": _numbered(changes.pop("visitors", {})),
+        "visitors": daily_visitors(changes.pop("visitors", NO_VISITORS)),
         "merged": len,
         "as_of": None,
     }
     return Found(**parts | changes)
-
-
-def _numbered(by_date: Mapping[date, T]) -> dict[int, T]:
-    return {day.toordinal(): each for day, each in by_date.items()}
 
 
 def read(period: str, rows: Mapping[date, Day] = NO_ROWS, today: date = TODAY, **changes: Any) -> Reading:

@@ -1,6 +1,7 @@
 """From daily rows to what a reading says. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from math import floor
@@ -47,6 +48,36 @@ class Day(NamedTuple):
 
 NUMBERS = Day._fields[:5]
 OUTCOMES = NUMBERS[2:]
+WIDTH = len(Day._fields)
+
+
+class DailyRows(NamedTuple):
+    """Daily rows of a specialist, the oldest first. Of a year and the one before there are 730, so their numbers are in
+    one long list, and are added up without an object for each.
+    """
+
+    dates: Sequence[date]
+    numbers: Sequence[int]
+    """`WIDTH` of each date, in the order of `Day`."""
+
+    def of(self, span: Span) -> "DailyRows":
+        """Those of some days."""
+        first, end = _between(self.dates, span)
+        return DailyRows(self.dates[first:end], self.numbers[WIDTH * first : WIDTH * end])
+
+    def total(self) -> Day:
+        """Their sums."""
+        if len(self.numbers) == WIDTH:
+            return Day(*self.numbers)
+        return Day(*[sum(self.numbers[column::WIDTH]) for column in range(WIDTH)])
+
+    def viewed(self) -> list[date]:
+        """The dates that have views."""
+        views = zip(self.dates, self.numbers[0::WIDTH], self.numbers[1::WIDTH], strict=True)
+        return [day for day, profile_views, contact_views in views if profile_views or contact_views]
+
+
+NO_ROWS = DailyRows((), ())
 
 
 class Facts(NamedTuple):
@@ -61,11 +92,28 @@ class Facts(NamedTuple):
     complete_through: date | None
 
 
-class Visited(NamedTuple):
-    """The different visitors of a day, as `worker.daily.visitors` keeps them."""
+class DailyVisitors(NamedTuple):
+    """The different visitors of days of which any is known, the oldest first, as `worker.daily.visitors` keeps them."""
 
-    number: int
-    sketch: bytes
+    dates: Sequence[date]
+    numbers: Sequence[int]
+    sketches: Sequence[bytes]
+
+    def of(self, span: Span) -> "DailyVisitors":
+        """Those of some days."""
+        first, end = _between(self.dates, span)
+        return DailyVisitors(self.dates[first:end], self.numbers[first:end], self.sketches[first:end])
+
+    def on(self, day: date) -> int | None:
+        """How many there were; None: not known."""
+        at = bisect_left(self.dates, day)
+        return self.numbers[at] if at < len(self.dates) and self.dates[at] == day else None
+
+
+def _between(dates: Sequence[date], span: Span) -> tuple[int, int]:
+    """Which of the dates, in order, are in the span: from the first of these numbers to before the second."""
+    first = bisect_left(dates, span.first)
+    return first, bisect_right(dates, span.last, first)
 
 
 class Visitors(NamedTuple):
@@ -73,24 +121,23 @@ class Visitors(NamedTuple):
 
     number: int
     estimated: bool
-    unknown: Sequence[int]
-    """Days with views of which no visitor is known, by `date.toordinal`."""
+    unknown: Sequence[date]
+    """Days with views of which no visitor is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was read about a specialist, of one moment."""
+    """What was read about a specialist."""
 
     specialist: str
     time_zone: str
     facts: Facts
-    days: Mapping[int, Day]
-    """Those of the period and of the one before that have a row; by `date.toordinal`, like `visitors`: of two years
-    there are 1,460, and numbers are found three times as fast as dates."""
+    days: DailyRows
+    """Those of the period and of the one before, at least."""
     contact_types: Sequence[tuple[str | None, int]]
     losses: Sequence[Loss]
-    visitors: Mapping[int, Visited]
-    """Those of the same days, as far as any are known."""
+    visitors: DailyVisitors
+    """Those of the same days."""
     merged: Callable[[Sequence[bytes]], int]
     """How many visitors some sketches are of: `worker.daily.visitors.merged`, which this pure module cannot ask."""
     as_of: datetime | None
@@ -100,7 +147,7 @@ def reading(asked: Asked, found: Found) -> Reading:
     """Everything about the period that was asked for."""
     span = asked.span(found.facts.first_day)
     before = span.before if asked.first else None
-    total = _total(_rows(span, found))
+    total = found.days.of(span).total()
     metrics = _metrics(span, before, total, found, asked.today)
     return Reading(
         specialist=found.specialist,
@@ -129,7 +176,7 @@ def reading(asked: Asked, found: Found) -> Reading:
 
 
 def _metrics(span: Span, before: Span | None, total: Day, found: Found, today: date) -> Metrics:
-    total_before = _total(_rows(before, found) if before else [])
+    total_before = found.days.of(before).total() if before else Day()
     views, outcomes = (
         (count(span, found), count(before, found) if before else 0) for count in (_days_of_views, _days_of_outcomes)
     )
@@ -181,7 +228,7 @@ def _visitors(span: Span, before: Span | None, found: Found, views_counted: bool
     value, earlier = visitors_of(span, found), visitors_of(before, found) if before else None
     if value is None:
         return Metric(value=None, before=earlier.number if earlier else None, change=None)
-    partial = any(day != today.toordinal() for day in value.unknown)  # those of today are known a minute later
+    partial = any(day != today for day in value.unknown)  # those of today are known a minute later
     if before and earlier is None:
         known = Metric(value=value.number, before=None, change=None, without_change="not_counted")
     else:
@@ -197,16 +244,22 @@ def visitors_of(span: Span, found: Found) -> Visitors | None:
     Returns:
         None if there were views, but nobody knows whose, or if nobody counted.
     """
-    known = list(filter(None, map(found.visitors.get, _days(span))))
-    unknown = [
-        day
-        for day in _days(span)
-        if day not in found.visitors and (row := found.days.get(day)) and (row.profile_views or row.contact_views)
-    ]
-    if not known and (unknown or not _days_of_views(span, found)):
+    known, rows = found.visitors.of(span), found.days.of(span)
+    unknown = _unknown(rows, known)
+    if not known.dates and (unknown or not _days_of_views(span, found)):
         return None
-    number = known[0].number if len(known) == 1 else found.merged([day.sketch for day in known]) if known else 0
-    return Visitors(number, len(known) > 1 and number > EXACT_UP_TO, unknown)
+    if len(known.dates) == 1:
+        return Visitors(known.numbers[0], False, unknown)
+    number = found.merged(known.sketches) if known.dates else 0
+    return Visitors(number, number > EXACT_UP_TO, unknown)
+
+
+def _unknown(rows: DailyRows, known: DailyVisitors) -> list[date]:
+    """The days with views of which no visitor is known."""
+    if rows.dates == known.dates:  # as good as always: nothing to look through
+        return []
+    dates = frozenset(known.dates)
+    return [day for day in rows.viewed() if day not in dates]
 
 
 def trend(span: Span, found: Found) -> Trend:
@@ -217,10 +270,13 @@ def trend(span: Span, found: Found) -> Trend:
 
 def _point(piece: Span, found: Found) -> Point:
     """What is not counted is None: there may be outcomes of days whose views nobody counted."""
-    rows = _rows(piece, found)
-    counted_days = _days_of_views(piece, found)
-    total = rows[0] if len(rows) == 1 else _total(rows)
-    views_counted, outcomes_counted = bool(counted_days), bool(counted_days or rows)
+    rows, counted_days, visitors = found.days.of(piece), _days_of_views(piece, found), None
+    total = rows.total()
+    views_counted, outcomes_counted = bool(counted_days), bool(counted_days or rows.dates)
+    if counted_days and piece.first == piece.last:  # what `visitors_of` says of a single day
+        visitors = found.visitors.on(piece.first)
+        if visitors is None and not (total.profile_views or total.contact_views):
+            visitors = 0
     return Point(
         first=piece.first,
         last=piece.last,
@@ -230,15 +286,8 @@ def _point(piece: Span, found: Found) -> Point:
         requests=total.requests if outcomes_counted else None,
         orders=total.orders if outcomes_counted else None,
         reviews=total.reviews if outcomes_counted else None,
-        visitors=_visitors_on(piece.first.toordinal(), found) if counted_days and piece.first == piece.last else None,
+        visitors=visitors,
     )
-
-
-def _visitors_on(day: int, found: Found) -> int | None:
-    """What `visitors_of` says of a single day."""
-    known, row = found.visitors.get(day), found.days.get(day)
-    viewed = row is not None and (row.profile_views or row.contact_views)
-    return known.number if known else None if viewed else 0
 
 
 def _days_of_views(span: Span, found: Found) -> int:
@@ -246,23 +295,23 @@ def _days_of_views(span: Span, found: Found) -> int:
     on those whose row has some.
     """
     days, rows_before = _counted(span, found)
-    return days + sum(1 for row in rows_before if row.profile_views or row.contact_views)
+    return days + len(rows_before.viewed())
 
 
 def _days_of_outcomes(span: Span, found: Found) -> int:
     """The same of outcomes, which can be counted for days long before: then these have a row."""
     days, rows_before = _counted(span, found)
-    return days + len(rows_before)
+    return days + len(rows_before.dates)
 
 
-def _counted(span: Span, found: Found) -> tuple[int, Sequence[Day]]:
+def _counted(span: Span, found: Found) -> tuple[int, DailyRows]:
     """How many days there are since the counting began, and the rows of those before."""
     since = found.facts.counting_since
     if since is None or since > span.last:
-        return 0, _rows(span, found)
+        return 0, found.days.of(span)
     if since <= span.first:
-        return span.days, ()
-    return (span.last - since).days + 1, _rows(Span(span.first, since - DAY), found)
+        return span.days, NO_ROWS
+    return (span.last - since).days + 1, found.days.of(Span(span.first, since - DAY))
 
 
 def _funnel(metrics: Metrics) -> Funnel:
@@ -327,15 +376,3 @@ def _contact_types(span: Span, found: Found) -> ContactTypes | None:
         last=span.last,
         types=[ContactType(type=kind, views=views, share=share) for (kind, views), share in types],
     )
-
-
-def _rows(span: Span, found: Found) -> list[Day]:
-    return list(filter(None, map(found.days.get, _days(span))))
-
-
-def _total(rows: Iterable[Day]) -> Day:
-    return Day(*map(sum, zip(*rows, strict=True)))
-
-
-def _days(span: Span) -> range:
-    return range(span.first.toordinal(), span.last.toordinal() + 1)

@@ -1,10 +1,13 @@
-"""Read what a reading is made of: one statement, and so one moment and one round trip; nothing is locked."""
+"""Read what a reading is made of; nothing is locked. All that is of the specialist is one statement, and so of one
+moment. What is the same for every specialist is read before, and serves for many readings.
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
-from itertools import starmap
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from psycopg import AsyncRawCursor, RawCursor
@@ -12,29 +15,41 @@ from psycopg.rows import class_row
 
 from worker.continuity import Position
 from worker.daily.visitors import merged
-from worker.errors import Conflict, Stop
+from worker.errors import Conflict, Retry, Stop
 from worker.producer import stream_of
 from worker.queries import numbered_query
-from worker.reading.figures import Day, Facts, Found, Visited, reading
+from worker.reading.figures import DailyRows, DailyVisitors, Facts, Found, reading
 from worker.reading.period import EPOCH, Asked, Span
 from worker.reading.shape import Loss, Reading
 from worker.settings import Settings
 from worker.store import AsyncConnection, Connection, postgres_errors, preparing
 from worker.stream import read_backlog
 
+ATTEMPTS = 3
+"""What was in the way is no more; but several days may be sealed one right after the other."""
+
+Row = TypeVar("Row")
+
 
 class NoSpecialist(Stop):
     """There is no such specialist."""
 
 
-class Answer(NamedTuple):
+class Counting(NamedTuple):
+    """The row of `read_counting`: what is known of the counting itself."""
+
+    counting_since: date | None
+    ledger_since: date | None
+    complete_through: date | None
+    sealed_through: date | None
+
+
+class SpecialistRow(NamedTuple):
     """The row of `read_specialist`. Its arrays of one name belong together, and are None where there is nothing."""
 
     known: bool
     first_day: date | None
-    counting_since: date | None
-    ledger_since: date | None
-    complete_through: date | None
+    sealed_through: date | None
     last_read_ms: int | None
     dates: Sequence[date] | None
     numbers: Sequence[Sequence[int]] | None
@@ -46,6 +61,13 @@ class Answer(NamedTuple):
     loss_first: Sequence[date] | None
     loss_last: Sequence[date] | None
     loss_entries: Sequence[int | None] | None
+
+
+class Answer(NamedTuple):
+    """What the database says of a specialist."""
+
+    counting: Counting
+    row: SpecialistRow
 
 
 def read(
@@ -64,23 +86,42 @@ def read(
     Raises:
         NoSpecialist: there is none of this name.
         Stop: the database is not migrated, or refuses.
-        Retry: the server is away.
+        Retry: the server is away, or something is in the way again and again.
     """
-    question = _question(settings, specialist, asked)
-    try:
-        answer = _ask(connection, question)
-    except Conflict:  # what was in the way is no more
-        answer = _ask(connection, question)
-    return understand(settings, specialist, asked, answer, counted_until)
+    for _ in range(ATTEMPTS):
+        with suppress(Conflict):
+            counting = _ask(connection, Counting, _counting_question(settings))
+            row = _ask(connection, SpecialistRow, _question(settings, specialist, asked, counting))
+            return understand(settings, specialist, asked, _answer(counting, row), counted_until)
+    raise in_the_way()
 
 
-async def ask(settings: Settings, connection: AsyncConnection, specialist: str, asked: Asked) -> Answer:
-    """What `read` asks the database, for `understand`, and raises the same."""
-    question = _question(settings, specialist, asked)
-    try:
-        return await _ask_async(connection, question)
-    except Conflict:
-        return await _ask_async(connection, question)
+def in_the_way() -> Retry:
+    """What there is to say when all `ATTEMPTS` came to nothing."""
+    return Retry("PostgreSQL: each time something else was in the way")
+
+
+async def ask_counting(settings: Settings, connection: AsyncConnection) -> Counting:
+    """What `read` asks the database first. It still holds a little later, unless `ask` says that it does not.
+
+    Raises:
+        Conflict: something was in the way, and is no more.
+        Stop, Retry: see `read`.
+    """
+    return await _ask_async(connection, Counting, _counting_question(settings))
+
+
+async def ask(
+    settings: Settings, connection: AsyncConnection, specialist: str, asked: Asked, counting: Counting
+) -> Answer:
+    """What `read` asks the database then, for `understand`.
+
+    Raises:
+        Conflict: something was in the way, and is no more; or what was known of the counting no longer holds.
+        NoSpecialist, Stop, Retry: see `read`.
+    """
+    question = _question(settings, specialist, asked, counting)
+    return _answer(counting, await _ask_async(connection, SpecialistRow, question))
 
 
 def understand(
@@ -91,7 +132,7 @@ def understand(
     Raises:
         NoSpecialist: there is none of this name.
     """
-    if not answer.known:
+    if not answer.row.known:
         raise _no(specialist)
     return reading(asked, _found(specialist, settings.time_zone, answer, counted_until))
 
@@ -101,7 +142,11 @@ class _Question(NamedTuple):
     values: list[Any]
 
 
-def _question(settings: Settings, specialist: str, asked: Asked) -> _Question:
+def _counting_question(settings: Settings) -> _Question:
+    return _put(numbered_query("read_counting"), {"time_zone": settings.time_zone})
+
+
+def _question(settings: Settings, specialist: str, asked: Asked, counting: Counting) -> _Question:
     if not (specialist.isascii() and specialist.isprintable()):  # nobody has such an id, and PostgreSQL takes no NUL
         raise _no(specialist)
     which = {
@@ -109,48 +154,55 @@ def _question(settings: Settings, specialist: str, asked: Asked) -> _Question:
         "first": asked.first or EPOCH,
         "first_before": Span(asked.first, asked.last).before.first if asked.first else EPOCH,
         "last": asked.last,
+        "ledger_since": counting.ledger_since,
         "time_zone": settings.time_zone,
         "stream": stream_for(specialist, settings),
         "streams": list(settings.stream_keys),
     }
-    statement, names = numbered_query("read_specialist")
+    return _put(numbered_query("read_specialist"), which)
+
+
+def _put(numbered: tuple[bytes, list[str]], which: Mapping[str, Any]) -> _Question:
+    statement, names = numbered
     return _Question(statement, [which[name] for name in names])
 
 
-def _ask(connection: Connection, question: _Question) -> Answer:
-    with postgres_errors(), preparing() as prepare:
-        cursor = RawCursor(connection, row_factory=class_row(Answer))
-        answer = cursor.execute(*question, prepare=prepare, binary=True).fetchone()
-    assert answer is not None  # it is always one row
-    return answer
+def _answer(counting: Counting, row: SpecialistRow) -> Answer:
+    """Both, if they fit: contact views of a day that was sealed meanwhile would be said to be there, and are not."""
+    if row.sealed_through != counting.sealed_through:
+        raise Conflict("a day was sealed meanwhile")
+    return Answer(counting, row)
 
 
-async def _ask_async(connection: AsyncConnection, question: _Question) -> Answer:
+def _ask(connection: Connection, kind: type[Row], question: _Question) -> Row:
     with postgres_errors(), preparing() as prepare:
-        cursor = AsyncRawCursor(connection, row_factory=class_row(Answer))
-        answer = await (await cursor.execute(*question, prepare=prepare, binary=True)).fetchone()
-    assert answer is not None  # it is always one row
-    return answer
+        cursor = RawCursor(connection, row_factory=class_row(kind))
+        row = cursor.execute(*question, prepare=prepare, binary=True).fetchone()
+    assert row is not None  # it is always one row
+    return row
+
+
+async def _ask_async(connection: AsyncConnection, kind: type[Row], question: _Question) -> Row:
+    with postgres_errors(), preparing() as prepare:
+        cursor = AsyncRawCursor(connection, row_factory=class_row(kind))
+        row = await (await cursor.execute(*question, prepare=prepare, binary=True)).fetchone()
+    assert row is not None  # it is always one row
+    return row
 
 
 def _found(specialist: str, time_zone: str, answer: Answer, counted_until: datetime | None) -> Found:
-    losses = zip(*_columns(answer.loss_first, answer.loss_last, answer.loss_entries), strict=True)
+    counting, row = answer
+    losses = zip(*_columns(row.loss_first, row.loss_last, row.loss_entries), strict=True)
     return Found(
         specialist=specialist,
         time_zone=time_zone,
-        facts=Facts(answer.first_day, answer.counting_since, answer.ledger_since, answer.complete_through),
-        days=dict(zip(map(date.toordinal, answer.dates or ()), starmap(Day, answer.numbers or ()), strict=True)),
-        contact_types=list(zip(*_columns(answer.contact_types, answer.contact_type_views), strict=True)),
+        facts=Facts(row.first_day, counting.counting_since, counting.ledger_since, counting.complete_through),
+        days=DailyRows(row.dates or (), [*chain.from_iterable(row.numbers or ())]),
+        contact_types=list(zip(*_columns(row.contact_types, row.contact_type_views), strict=True)),
         losses=[Loss(first=first, last=last, entries=entries) for first, last, entries in losses],
         merged=merged,
-        visitors=dict(
-            zip(
-                map(date.toordinal, answer.visitor_dates or ()),
-                map(Visited, *_columns(answer.visitor_numbers, answer.visitor_sketches)),
-                strict=True,
-            )
-        ),
-        as_of=counted_until or _time_of(answer.last_read_ms),
+        visitors=DailyVisitors(*_columns(row.visitor_dates, row.visitor_numbers, row.visitor_sketches)),
+        as_of=counted_until or _time_of(row.last_read_ms),
     )
 
 

@@ -153,7 +153,7 @@ class Freshness(Part):
 
 
 class Reading(Part):
-    """All that there is to say about a specialist and a period, of one moment."""
+    """All that there is to say about a specialist and a period; the numbers are of one moment."""
 
     specialist: str
     time_zone: str

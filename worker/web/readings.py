@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,11 +13,22 @@ from typing import NamedTuple
 import redis
 
 from worker.days import local_date
-from worker.errors import AnalyticsError
+from worker.errors import AnalyticsError, Conflict
 from worker.link import Link
 from worker.log import get_logger
 from worker.reading.period import Asked, parse_period
-from worker.reading.read import Answer, NoSpecialist, ask, counted_until, stream_for, understand
+from worker.reading.read import (
+    ATTEMPTS,
+    Answer,
+    Counting,
+    NoSpecialist,
+    ask,
+    ask_counting,
+    counted_until,
+    in_the_way,
+    stream_for,
+    understand,
+)
 from worker.reading.shape import Reading
 from worker.settings import Settings
 from worker.store import AsyncConnection, connect_postgres_async, keep_plans, load_position_async
@@ -70,6 +82,11 @@ class _AsOf:
     asked_again: float = -math.inf
 
 
+class _Counting(NamedTuple):
+    known: Counting
+    until: float
+
+
 class _Kept(NamedTuple):
     answer: "asyncio.Future[Finished | NoSpecialist]"
     until: float
@@ -86,6 +103,7 @@ class Readings:
         )
         self._redis: Link[redis.Redis] = Link("Redis", lambda: connect_redis(settings), REDIS_ANSWER_S)
         self._as_of: dict[str, _AsOf] = {}
+        self._counting: _Counting | None = None
         self._kept: dict[tuple[str, Asked], _Kept] = {}
         self._redis_away_until = -1.0
         self._silent_until = 0.0
@@ -104,7 +122,7 @@ class Readings:
         return parse_period(name, first, last, local_date(datetime.now(UTC), self._settings.time_zone))
 
     async def read(self, specialist: str, asked: Asked) -> Reading:
-        """Everything about a specialist and a period, at most `FRESH_S` old.
+        """Everything about a specialist and a period, at most `FRESH_S` old; what is the same for all, twice that.
 
         Raises:
             NoSpecialist: there is none of this name.
@@ -149,12 +167,23 @@ class Readings:
         """That there is nobody is an answer: the connection has done nothing wrong."""
         try:
             counted = await self._counted_until(connection, specialist)
-            answer = await ask(self._settings, connection, specialist, asked)
-            if len(answer.dates or ()) > MANY_DAYS:
+            answer = await self._ask(connection, specialist, asked)
+            if len(answer.row.dates or ()) > MANY_DAYS:
                 return await asyncio.to_thread(self._finished, specialist, asked, answer, counted)
             return self._finished(specialist, asked, answer, counted)
         except NoSpecialist as nobody:
             return nobody
+
+    async def _ask(self, connection: AsyncConnection, specialist: str, asked: Asked) -> Answer:
+        """What is the same for all is asked once a second: it took a quarter of PostgreSQL's time."""
+        for _ in range(ATTEMPTS):
+            with suppress(Conflict):
+                now = time.monotonic()
+                if self._counting is None or self._counting.until < now:
+                    self._counting = _Counting(await ask_counting(self._settings, connection), now + FRESH_S)
+                return await ask(self._settings, connection, specialist, asked, self._counting.known)
+            self._counting = None
+        raise in_the_way()
 
     def _finished(self, specialist: str, asked: Asked, answer: Answer, counted: datetime | None) -> Finished:
         found = understand(self._settings, specialist, asked, answer, counted)
