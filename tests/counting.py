@@ -16,6 +16,7 @@ TODAY = datetime.now(UTC).date()
 """At midnight UTC it is made anew, with all that the modules of tests have made of it: see `tests/conftest.py`."""
 TODAY_MS = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp() * 1000)
 """Its beginning, in milliseconds since 1970: a moment of today that is never in the future."""
+DAY_MS = 86_400_000
 
 
 def position_of(connection: Connection) -> str | None:
@@ -46,6 +47,11 @@ def event(specialist: str = "anna", **changes: Any) -> dict[Any, Any]:
         "source": "catalog",
     }
     return {name: value for name, value in (fields | changes).items() if value is not None}
+
+
+def contact(ago: int = 0, **changes: Any) -> dict[Any, Any]:
+    """A contact view, so many days ago."""
+    return event(type="contact_view", occurredAt=TODAY_MS - ago * DAY_MS, source=None, **changes)
 
 
 def add(client: redis.Redis, *events: dict[Any, Any], stream: str = "analytics:events") -> None:

@@ -6,8 +6,9 @@
 -- whatever date. A date of which a UTC day was sealed is never counted again, nor is a row of which the ledger has fewer
 -- events than before: it lost some.
 --
--- After some 10,000 events, which take about 10 ms to count, it rests for as long, but for 5 s in all: it counts each minute,
--- and who looks at numbers meanwhile shall not wait for a processor. Locks nothing.
+-- It counts each minute, and who looks at numbers meanwhile shall not wait for a processor: so after some 3,000 events, which
+-- take about 3 ms, it rests for 10 ms, and does so again when it gathers the visitors that it found; for some `rest_s` seconds
+-- in all. Locks nothing.
 WITH stale AS MATERIALIZED (
     SELECT "specialistId" AS specialist_id, daily.views, stored.events AS known_events,
            stored.time_zone IS DISTINCT FROM %(time_zone)s AS other_zone
@@ -31,7 +32,7 @@ WITH stale AS MATERIALIZED (
       )
 ),
 pause AS MATERIALIZED (
-    SELECT least(0.0001, 500.0 / greatest(sum(views), 1))::float AS chance FROM stale
+    SELECT least(0.0003, %(rest_s)s / 0.02 / greatest(sum(views), 1))::float AS chance FROM stale
 )
 SELECT specialist_id, coalesce(counted.events, 0)::integer AS events, coalesce(visitors, 0)::integer AS visitors,
        coalesce(hashes, '') AS hashes
@@ -54,6 +55,7 @@ LEFT JOIN (
         WHERE CASE WHEN random() < (SELECT chance FROM pause) THEN pg_sleep(0.01) IS NOT NULL ELSE true END
         GROUP BY specialist_id, visitor
     ) AS visitor_events
+    WHERE CASE WHEN random() < (SELECT chance FROM pause) THEN pg_sleep(0.01) IS NOT NULL ELSE true END
     GROUP BY specialist_id
 ) AS counted USING (specialist_id)
 WHERE CASE

@@ -1,5 +1,6 @@
 """Unique visitors of a date are a straight distinct count, whenever refreshed, and stay when the ledger goes."""
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ import pytest
 import redis
 
 import jobs.outcomes
+import worker.daily.visitors
 from tests.counting import TODAY, add, drain, event
 from tests.support import add_specialists, environment, run_worker, settings_with
 from worker.daily.recompute import recompute_days
@@ -200,7 +202,8 @@ def test_views_without_events(settings: Settings, connection: Connection, client
     list(recompute_days(connection, TODAY, TODAY, "UTC"))
     before = connection.execute(STATE).fetchall()
     connection.execute("DELETE FROM analytics.event")  # whoever looked would find nothing
-    assert connection.execute(query("count_stale_visitors"), {"date": TODAY, "time_zone": "UTC"}).fetchall() == []
+    which = {"date": TODAY, "time_zone": "UTC", "rest_s": 0}
+    assert connection.execute(query("count_stale_visitors"), which).fetchall() == []
     refresh_visitors_of_ledger(settings)
     assert connection.execute(STATE).fetchall() == before
 
@@ -297,6 +300,25 @@ def test_a_year(settings: Settings, connection: Connection) -> None:
     found = visitors_of(connection, "anna", days[-1], TODAY, "UTC")
     assert found.source == "estimate"
     assert abs(found.number or 0) - truth == pytest.approx(0, abs=ERROR * truth)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 100])
+def test_rests(
+    settings: Settings,
+    connection: Connection,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    rows_at_once: int,
+) -> None:
+    """Behind each whole piece it rests for those who look at numbers, but not for longer than it may in all."""
+    count(settings, client, *(at(TODAY, "x", specialist) for specialist in ("anna", "boris", "clara")))
+    slept: list[float] = []
+    monkeypatch.setattr(worker.daily.visitors, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    rest_s = 1e-6
+    assert refresh_visitors(connection, TODAY, "UTC", rest_s) == 3
+    assert len(slept) == 3 // rows_at_once
+    assert sum(slept) <= rest_s / 2
 
 
 def test_counting_does_not_wait(settings: Settings, connection: Connection, client: redis.Redis) -> None:

@@ -8,7 +8,7 @@ horse, which ends.
 
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -26,11 +26,18 @@ that matters; a larger one has 8.3 kB. It must never change: sketches of two siz
 ERROR = 0.0162
 """How far an estimate is off at most, as a share, in 95 of 100 cases: `hll_sketch.get_rel_err` of a merged `LG_K`."""
 
-ROWS_AT_ONCE = 500
-"""Some milliseconds of work, after which as long a pause leaves the processor to those who look at numbers."""
+ROWS_AT_ONCE = 100
+"""Some milliseconds of work, after which a rest leaves the processor to those who look at numbers."""
 
-LONGEST_PAUSE_S = 0.5
+REST_PER_WORK = 3.0
+"""How many times as long as the work it rests."""
+
+LONGEST_REST_S = 0.1
 """What is slow because others hold it up is not to be slower still, within a transaction."""
+
+REST_S = 10.0
+"""Seconds of rest, about, for some dates together: half while events are counted, half while rows are written. Each
+date's transaction keeps PostgreSQL from clearing away what others have changed since."""
 
 VISITORS = "visitors"
 
@@ -136,7 +143,7 @@ def merged(sketches: Sequence[bytes]) -> int:
     return round(estimate)
 
 
-def refresh_visitors(connection: Connection, day: date, time_zone: str) -> int:
+def refresh_visitors(connection: Connection, day: date, time_zone: str, rest_s: float = REST_S) -> int:
     """Count the visitors of one date anew where events have come since, in a transaction of its own. It only reads what
     others write; a date of which a UTC day is sealed stays as it is.
 
@@ -144,6 +151,7 @@ def refresh_visitors(connection: Connection, day: date, time_zone: str) -> int:
         connection: in autocommit mode.
         day: a date in `time_zone`.
         time_zone: IANA name; its midnight divides the days.
+        rest_s: seconds, about, that it may rest meanwhile.
 
     Returns:
         How many specialists' numbers were written.
@@ -151,8 +159,8 @@ def refresh_visitors(connection: Connection, day: date, time_zone: str) -> int:
     Raises:
         Retry: the server is away.
     """
-    which = {"date": day, "time_zone": time_zone}
-    written = 0
+    which = {"date": day, "time_zone": time_zone, "rest_s": rest_s / 2}
+    written, rest_s = 0, rest_s / 2
     with postgres_errors(), connection.transaction():
         connection.execute(query("lock_visitors"))
         with connection.cursor("visitors", row_factory=class_row(_Counted)) as cursor:
@@ -161,7 +169,10 @@ def refresh_visitors(connection: Connection, day: date, time_zone: str) -> int:
                 began = time.monotonic()
                 connection.execute(query("assign_visitors"), which | _columns(counted))
                 written += len(counted)
-                time.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
+                if len(counted) == ROWS_AT_ONCE:  # or there are no more
+                    pause_s = min(REST_PER_WORK * (time.monotonic() - began), LONGEST_REST_S, rest_s)
+                    rest_s -= pause_s
+                    time.sleep(pause_s)
     return written
 
 
@@ -212,8 +223,9 @@ def refresh_visitors_by_date(settings: Settings) -> Iterator[int]:
         After each date, how many specialists' numbers were written.
     """
     with connect_postgres(settings, "visitors") as connection:
-        for day in _ledger_dates(connection, settings.time_zone):
-            yield refresh_visitors(connection, day, settings.time_zone)
+        dates = _ledger_dates(connection, settings.time_zone)
+        for day in dates:
+            yield refresh_visitors(connection, day, settings.time_zone, REST_S / len(dates))
 
 
 def refresh_visitors_of_utc_day(connection: Connection, utc_day: date, time_zone: str) -> int:
@@ -238,5 +250,5 @@ def _ledger_dates(connection: Connection, time_zone: str, utc_day: date | None =
         return cursor.execute(query("list_ledger_dates"), {"utc_day": utc_day, "time_zone": time_zone}).fetchall()
 
 
-def _refresh(connection: Connection, days: Iterable[date], time_zone: str) -> int:
-    return sum(refresh_visitors(connection, day, time_zone) for day in days)
+def _refresh(connection: Connection, days: Collection[date], time_zone: str) -> int:
+    return sum(refresh_visitors(connection, day, time_zone, REST_S / len(days)) for day in days)
