@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 
 import psutil
+import psycopg
 import pytest
 import redis
 
@@ -91,6 +93,20 @@ def damage(connection: Connection, day: date) -> None:
     connection.execute('UPDATE "SpecialistAnalyticsDaily" SET "profileViews" = 9 WHERE date = %s', [day])
 
 
+@contextmanager
+def row_held(connection: Connection, day: date) -> Iterator[Callable[[], bool]]:
+    """A wrong row of anna's, that nobody else can have: whoever puts it right waits. Says whether somebody does."""
+    connection.execute(
+        'INSERT INTO "SpecialistAnalyticsDaily" (id, "specialistId", date, "profileViews", "updatedAt")'
+        " VALUES ('held', 'anna', %s, 0, now())",
+        [day],
+    )
+    waiting = "SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with psycopg.connect(connection.info.dsn, password=connection.info.password) as holder:
+        holder.execute('SELECT FROM "SpecialistAnalyticsDaily" WHERE date = %s FOR UPDATE', [day])
+        yield lambda: connection.execute(waiting, [holder.info.backend_pid]).fetchone() is not None
+
+
 def repaired(connection: Connection, day: date) -> bool:
     row = connection.execute(
         'SELECT "profileViews" = 1 FROM "SpecialistAnalyticsDaily" WHERE date = %s', [day]
@@ -118,12 +134,13 @@ def test_killed_in_the_middle(settings: Settings, connection: Connection, whom: 
     """A run whose process was killed goes on where it was: the result is whole, and what was done is not done again."""
     count_before_us(connection)
     with running(settings, "run") as supervisor:
-        assert run_worker(settings, "recompute", *MIDDLE, "--no-wait") == (0, "run 1\n", "")
-        wait_for_days(connection, 100)
-        worker = part(supervisor, "work", "ops")
-        [horse] = worker.children()
-        for process in (worker, horse) if "worker" in whom else (horse,):
-            process.kill()
+        with row_held(connection, FIRST + timedelta(days=400)) as somebody_waits:
+            assert run_worker(settings, "recompute", *MIDDLE, "--no-wait") == (0, "run 1\n", "")
+            wait_until(somebody_waits, "its middle", 90)
+            worker = part(supervisor, "work", "ops")
+            [horse] = worker.children()
+            for process in (worker, horse) if "worker" in whom else (horse,):
+                process.kill()
         damage(connection, FIRST)  # which is behind it
         killed_at = run_of(connection).done
         assert killed_at < DAYS, "it was not in the middle"
