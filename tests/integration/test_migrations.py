@@ -14,13 +14,12 @@ import redis
 from tests.counting import TODAY, add, daily, drain, event
 from tests.support import (
     add_specialists,
-    ended,
+    fork_worker,
     fresh_database,
     run_postgres_program,
     run_worker,
     settings_for,
     settings_with,
-    start_worker,
 )
 from worker.embedded import Servers
 from worker.errors import AnalyticsError, Stop
@@ -92,9 +91,9 @@ def test_twenty_at_once(site_database: str, site: Connection) -> None:
     settings = settings_for(site_database, "redis://127.0.0.1:1")
     with site.transaction():
         site.execute("SELECT pg_advisory_xact_lock(hashtext('analytics.migrate'))")
-        processes = [start_worker(settings, "migrate") for _ in range(20)]
+        processes = [fork_worker(settings, "migrate") for _ in range(20)]
         wait_for_waiting(site, 20)
-    outcomes = [ended(process) for process in processes]
+    outcomes = [process.ended() for process in processes]
     assert [(code, errors) for code, _, errors in outcomes] == [(0, "")] * 20
     said = [line for _, output, _ in outcomes for line in output.splitlines()]
     assert sorted(line for line in said if line.startswith("applied")) == [f"applied {name}" for name in NAMES]
