@@ -251,5 +251,5 @@ def until(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> float:
     began = time.monotonic()
     while not holds():
         assert time.monotonic() < began + seconds, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.01)
+        time.sleep(0.05)  # most looks are a new connection: more often they would take the time of whom they wait for
     return time.monotonic() - began
