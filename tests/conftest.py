@@ -19,8 +19,8 @@ import redis
 from hypothesis import settings as hypothesis_settings
 
 from tests import counting
-from tests.support import SITE, TOP, WORKER_ROLE, fresh_database, settings_for, url_of
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers, embedded
+from tests.support import SITE, TOP, WORKER_ROLE, fresh_database, servers_of_tests, settings_for, url_of
+from worker.embedded import EmbeddedPostgres, EmbeddedRedis, Servers
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 from worker.store import Connection
@@ -109,7 +109,7 @@ def _environment(record_testsuite_property: Callable[[str, object], None]) -> It
 def servers(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Servers]:
     """PostgreSQL and Valkey for all tests. The report of `--junitxml` tells which versions they are."""
     fail_over = {"enable-debug-command": "local"}  # DEBUG CHANGE-REPL-ID: as if another server had taken over
-    with embedded(postgres_conf={"fsync": "off"}, redis_conf=fail_over) as running:
+    with servers_of_tests(postgres_conf={"fsync": "off"}, redis_conf=fail_over) as running:
         for name, version in versions(running).items():
             record_testsuite_property(name, version)
         yield running
@@ -181,7 +181,7 @@ def settings(database: str, worker_password: str, redis_url: str) -> Settings:
 @pytest.fixture
 def own_servers() -> Iterator[Servers]:
     """Servers of the test's own, that it may kill: what Redis has acknowledged it has kept."""
-    with embedded(redis_conf={"appendfsync": "always"}) as running:
+    with servers_of_tests(redis_conf={"appendfsync": "always"}) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, SecretStr
 
 from tests.forked import Forked
-from worker.embedded import EmbeddedPostgres
+from worker.embedded import NOTHING, EmbeddedPostgres, Servers, embedded
 from worker.settings import Settings
 from worker.store import Connection
 
@@ -63,6 +63,23 @@ CREATE TABLE "Review" (
 WORKER_ROLE = "analytics_worker"
 
 _numbers = count(1)
+
+
+@contextmanager
+def servers_of_tests(
+    *, redis_conf: Mapping[str, str] = NOTHING, postgres_conf: Mapping[str, str] = NOTHING
+) -> Iterator[Servers]:
+    """Both servers, for tests: PostgreSQL asks for a password in the same way, but hashes it once, not 4,096 times.
+
+    Tests, and the processes that they start, log in some ten thousand times; most of what that costs is this hash.
+    """
+    with embedded(redis_conf=redis_conf, postgres_conf=postgres_conf) as servers:
+        with psycopg.connect(servers.database_url, autocommit=True) as connection:
+            if connection.info.server_version >= 160_000:  # before, there was no such setting
+                connection.execute("ALTER DATABASE postgres SET scram_iterations = 1")  # for roles that tests make
+                connection.execute("SET scram_iterations = 1")
+                connection.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{connection.info.password}'".encode())
+        yield servers
 
 
 @contextmanager

@@ -19,13 +19,14 @@ from tests.support import (
     add_outcomes,
     add_specialists,
     ended,
+    servers_of_tests,
     settings_for,
     start_worker,
     url_of,
 )
 from worker.daily.outcomes import refresh_outcomes
 from worker.daily.visitors import refresh_visitors_of_ledger, refresh_visitors_of_open_days
-from worker.embedded import Servers, embedded
+from worker.embedded import Servers
 from worker.migrations import migrate, migrations
 from worker.producer import shard_of
 from worker.settings import Settings
@@ -75,7 +76,7 @@ def set_up() -> Iterator[Stage]:
     """The servers and what has happened; the numbers are made by the worker's own ways of making them."""
     data = marketplace(datetime.now(UTC))
     password = token_hex(16)
-    with embedded(postgres_conf={"fsync": "off"}, redis_conf={"appendfsync": "always"}) as servers:
+    with servers_of_tests(postgres_conf={"fsync": "off"}, redis_conf={"appendfsync": "always"}) as servers:
         with psycopg.connect(servers.database_url, autocommit=True) as connection:
             connection.execute(SITE)
             connection.execute(SITE_OUTCOMES.encode())

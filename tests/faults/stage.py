@@ -19,8 +19,8 @@ import redis
 
 from tests.faults.proxy import Proxy
 from tests.faults.truth import Sender, Truth, Verdict, judge, until
-from tests.support import SITE, TOP, WORKER_ROLE, add_specialists, environment, settings_for, url_of
-from worker.embedded import NOTHING, Servers, embedded
+from tests.support import SITE, TOP, WORKER_ROLE, add_specialists, environment, servers_of_tests, settings_for, url_of
+from worker.embedded import NOTHING, Servers
 from worker.migrations import migrate, migrations
 from worker.settings import Settings
 
@@ -228,7 +228,7 @@ def stage(
     """
     with ExitStack() as stack:
         servers = stack.enter_context(
-            embedded(redis_conf={"appendfsync": "always", **redis_conf}, postgres_conf=postgres_conf)
+            servers_of_tests(redis_conf={"appendfsync": "always", **redis_conf}, postgres_conf=postgres_conf)
         )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics-faults-")))
         with psycopg.connect(servers.database_url, autocommit=True) as connection:
