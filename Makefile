@@ -6,6 +6,10 @@ ARGS ?=
 # order of the folders: what takes long begins first, and the short ones of tests/unit fill up the end.
 SIDE_BY_SIDE ?= -n 3 --dist loadfile --no-loadscope-reorder
 
+# Tests start hundreds of processes: what is ours is compiled once for all of them, also where the environment, as that
+# of many a container does, tells Python to keep nothing compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types compat bench chaos sql lock clean
 
