@@ -1,13 +1,13 @@
-"""Asking PostgreSQL from an event loop: each answer once, in time, and no connection lost."""
+"""Asking PostgreSQL from an event loop: each answer once and to whom it belongs, in time, and no connection lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import psycopg
 import pytest
 
 from tests.support import wait_until
-from worker.errors import Retry
+from worker.errors import Retry, Stop
 from worker.settings import Settings
 from worker.store import AsyncConnection, Connection, connect_postgres_async, postgres_errors
 from worker.web import pool as module
@@ -23,25 +23,36 @@ async def no_preparation(_: AsyncConnection) -> None:
 class Asked:
     """A pool of one connection, and what it was asked."""
 
-    def __init__(self, settings: Settings, prepare: Callable[[AsyncConnection], Awaitable[None]] = no_preparation):
+    def __init__(
+        self,
+        settings: Settings,
+        prepare: Callable[[AsyncConnection], Awaitable[None]] = no_preparation,
+        together: int = 1,
+    ):
         self.opened: list[int] = []
+        self.statements: list[list[str]] = []
         self._settings = settings
-        self.pool = Pool(self._connect, prepare, connections=1, limit_s=LIMIT_S, most_waiting=2)
+        self.pool = Pool(
+            self._connect, prepare, self._ask, connections=1, together=together, limit_s=LIMIT_S, most_waiting=5
+        )
 
     async def _connect(self) -> AsyncConnection:
         connection = await connect_postgres_async(self._settings, "pool")
         self.opened.append(connection.info.backend_pid)
         return connection
 
-    def ask(self, statement: str) -> "asyncio.Future[object]":
-        """The first value of the first row."""
-
-        async def question(connection: AsyncConnection) -> object:
-            with postgres_errors():
+    async def _ask(self, connection: AsyncConnection, statements: Sequence[str]) -> list[object]:
+        """The first value of the first row of each."""
+        self.statements.append(list(statements))
+        values = []
+        with postgres_errors():
+            for statement in statements:
                 [value] = await (await connection.execute(statement.encode())).fetchone() or [None]
-            return value
+                values.append(value)
+        return values
 
-        return self.pool.ask(question)
+    def ask(self, statement: str) -> "asyncio.Future[object]":
+        return self.pool.ask(statement)
 
 
 @pytest.fixture
@@ -67,6 +78,55 @@ def test_answers(asked: Asked) -> None:
 
     assert asyncio.run(run()) == [1, 2, 3]
     assert len(asked.opened) == 1
+
+
+@pytest.fixture
+def gathering(settings: Settings) -> Iterator[Asked]:
+    asked = Asked(settings, together=3)
+    yield asked
+    asked.pool.close()
+
+
+async def outcomes(*answers: "asyncio.Future[object]") -> list[object]:
+    """The answers, and what was raised as its type."""
+    found = await asyncio.gather(*answers, return_exceptions=True)
+    return [type(each) if isinstance(each, BaseException) else each for each in found]
+
+
+def test_together(gathering: Asked) -> None:
+    """What comes while the connection is busy is asked together, as much as may be, and each has its own answer."""
+
+    async def run() -> list[object]:
+        first = gathering.ask("SELECT 0")
+        await asyncio.sleep(0)
+        return [await first, *await outcomes(*(gathering.ask(f"SELECT {number}") for number in range(1, 6)))]
+
+    assert asyncio.run(run()) == [*range(6)]
+    assert gathering.statements == [["SELECT 0"], ["SELECT 1", "SELECT 2", "SELECT 3"], ["SELECT 4", "SELECT 5"]]
+
+
+def test_a_wrong_one_among_others(gathering: Asked) -> None:
+    """What PostgreSQL refuses is refused to who asked it; those who were asked together with it have their answers."""
+
+    async def run() -> list[object]:
+        return await outcomes(*(gathering.ask(f"SELECT 1 / {number}") for number in (1, 0, 1, 0, 1)))
+
+    assert asyncio.run(run()) == [1, Stop, 1, Stop, 1]
+
+
+def test_nobody_waits_any_more(gathering: Asked, connection: Connection) -> None:
+    """What was asked together is broken off when the last who waits for a part of it gives up."""
+
+    async def run() -> list[object]:
+        waiting = [gathering.ask("SELECT pg_sleep(60)"), gathering.ask("SELECT 1")]
+        while not gathering.statements:
+            await asyncio.sleep(0)
+        waiting[1].cancel()
+        return [*await outcomes(waiting[0]), *await outcomes(gathering.ask("SELECT 2"))]
+
+    assert asyncio.run(run()) == [Retry, 2]
+    assert gathering.statements == [["SELECT pg_sleep(60)", "SELECT 1"], ["SELECT 2"]]
+    wait_until(lambda: backends(connection) == 0, "nothing is asked any more")
 
 
 def test_a_connection_that_was_cut(asked: Asked, connection: Connection) -> None:
@@ -104,7 +164,7 @@ def test_too_many(asked: Asked, lost: list[int]) -> None:
         lost.extend(range(1_000))  # the only connection is taken for as long as this lasts
         waiting = [asked.ask("SELECT pg_sleep(60)")]
         await asyncio.sleep(0)
-        waiting += [asked.ask("SELECT 1"), asked.ask("SELECT 1")]
+        waiting += [asked.ask("SELECT 1") for _ in range(5)]
         with pytest.raises(Retry, match="too many"):
             asked.ask("SELECT 1")
         for wait in waiting:

@@ -88,7 +88,7 @@ def test_days_are_sealed_while_it_is_read(
     """Days that are sealed one right after the other hold up a reading; at the third one it says to ask again."""
     left = sealed
 
-    async def ask_after_sealing(*of: Any) -> Answer:
+    async def ask_after_sealing(*of: Any) -> list[Answer]:
         nonlocal left
         if left:
             left -= 1

@@ -1,5 +1,5 @@
-"""Read what a reading is made of; nothing is locked. All that is of the specialist is one statement, and so of one
-moment. What is the same for every specialist is read before, and serves for many readings.
+"""Read what readings are made of; nothing is locked. All that is of a specialist comes from one statement, and so is of
+one moment; several are asked together. What is the same for every specialist is read before, and serves for many.
 """
 
 import time
@@ -45,7 +45,7 @@ class Counting(NamedTuple):
 
 
 class SpecialistRow(NamedTuple):
-    """The row of `read_specialist`. Its arrays of one name belong together, and are None where there is nothing."""
+    """A row of `read_specialists`. Its arrays of one name belong together, and are None where there is nothing."""
 
     known: bool
     first_day: date | None
@@ -61,6 +61,13 @@ class SpecialistRow(NamedTuple):
     loss_first: Sequence[date] | None
     loss_last: Sequence[date] | None
     loss_entries: Sequence[int | None] | None
+
+
+class Wanted(NamedTuple):
+    """Whose numbers, and of when."""
+
+    specialist: str
+    asked: Asked
 
 
 class Answer(NamedTuple):
@@ -88,17 +95,30 @@ def read(
         Stop: the database is not migrated, or refuses.
         Retry: the server is away, or something is in the way again and again.
     """
+    wanted = Wanted(specialist, asked)
+    check_specialist(specialist)
     for _ in range(ATTEMPTS):
         with suppress(Conflict):
-            counting = _ask(connection, Counting, _counting_question(settings))
-            row = _ask(connection, SpecialistRow, _question(settings, specialist, asked, counting))
-            return understand(settings, specialist, asked, _answer(counting, row), counted_until)
+            [counting] = _ask(connection, Counting, _counting_question(settings))
+            rows = _ask(connection, SpecialistRow, _question(settings, [wanted], counting))
+            [answer] = _answers(counting, rows)
+            return understand(settings, wanted, answer, counted_until)
     raise in_the_way()
 
 
 def in_the_way() -> Retry:
     """What there is to say when all `ATTEMPTS` came to nothing."""
     return Retry("PostgreSQL: each time something else was in the way")
+
+
+def check_specialist(specialist: str) -> None:
+    """Nobody has an id that is not of printable ASCII, and PostgreSQL takes no NUL.
+
+    Raises:
+        NoSpecialist: it is such a one.
+    """
+    if not (specialist.isascii() and specialist.isprintable()):
+        raise _no(specialist)
 
 
 async def ask_counting(settings: Settings, connection: AsyncConnection) -> Counting:
@@ -108,33 +128,31 @@ async def ask_counting(settings: Settings, connection: AsyncConnection) -> Count
         Conflict: something was in the way, and is no more.
         Stop, Retry: see `read`.
     """
-    return await _ask_async(connection, Counting, _counting_question(settings))
+    [counting] = await _ask_async(connection, Counting, _counting_question(settings))
+    return counting
 
 
 async def ask(
-    settings: Settings, connection: AsyncConnection, specialist: str, asked: Asked, counting: Counting
-) -> Answer:
-    """What `read` asks the database then, for `understand`.
+    settings: Settings, connection: AsyncConnection, wanted: Sequence[Wanted], counting: Counting
+) -> list[Answer]:
+    """What `read` asks the database then, for `understand`: all at once, and as many answers in the same order.
 
     Raises:
         Conflict: something was in the way, and is no more; or what was known of the counting no longer holds.
-        NoSpecialist, Stop, Retry: see `read`.
+        Stop, Retry: see `read`.
     """
-    question = _question(settings, specialist, asked, counting)
-    return _answer(counting, await _ask_async(connection, SpecialistRow, question))
+    return _answers(counting, await _ask_async(connection, SpecialistRow, _question(settings, wanted, counting)))
 
 
-def understand(
-    settings: Settings, specialist: str, asked: Asked, answer: Answer, counted_until: datetime | None
-) -> Reading:
-    """The reading that the database's answer makes.
+def understand(settings: Settings, wanted: Wanted, answer: Answer, counted_until: datetime | None) -> Reading:
+    """The reading that an answer comes to.
 
     Raises:
         NoSpecialist: there is none of this name.
     """
     if not answer.row.known:
-        raise _no(specialist)
-    return reading(asked, _found(specialist, settings.time_zone, answer, counted_until))
+        raise _no(wanted.specialist)
+    return reading(wanted.asked, _found(wanted.specialist, settings.time_zone, answer, counted_until))
 
 
 class _Question(NamedTuple):
@@ -146,20 +164,19 @@ def _counting_question(settings: Settings) -> _Question:
     return _put(numbered_query("read_counting"), {"time_zone": settings.time_zone})
 
 
-def _question(settings: Settings, specialist: str, asked: Asked, counting: Counting) -> _Question:
-    if not (specialist.isascii() and specialist.isprintable()):  # nobody has such an id, and PostgreSQL takes no NUL
-        raise _no(specialist)
+def _question(settings: Settings, wanted: Sequence[Wanted], counting: Counting) -> _Question:
+    all_asked = [each.asked for each in wanted]
     which = {
-        "specialist": specialist,
-        "first": asked.first or EPOCH,
-        "first_before": Span(asked.first, asked.last).before.first if asked.first else EPOCH,
-        "last": asked.last,
+        "specialists": [each.specialist for each in wanted],
+        "their_streams": [stream_for(each.specialist, settings) for each in wanted],
+        "firsts_before": [Span(each.first, each.last).before.first if each.first else EPOCH for each in all_asked],
+        "firsts": [each.first or EPOCH for each in all_asked],
+        "lasts": [each.last for each in all_asked],
         "ledger_since": counting.ledger_since,
         "time_zone": settings.time_zone,
-        "stream": stream_for(specialist, settings),
         "streams": list(settings.stream_keys),
     }
-    return _put(numbered_query("read_specialist"), which)
+    return _put(numbered_query("read_specialists"), which)
 
 
 def _put(numbered: tuple[bytes, list[str]], which: Mapping[str, Any]) -> _Question:
@@ -167,27 +184,23 @@ def _put(numbered: tuple[bytes, list[str]], which: Mapping[str, Any]) -> _Questi
     return _Question(statement, [which[name] for name in names])
 
 
-def _answer(counting: Counting, row: SpecialistRow) -> Answer:
+def _answers(counting: Counting, rows: Sequence[SpecialistRow]) -> list[Answer]:
     """Both, if they fit: contact views of a day that was sealed meanwhile would be said to be there, and are not."""
-    if row.sealed_through != counting.sealed_through:
+    if any(row.sealed_through != counting.sealed_through for row in rows):
         raise Conflict("a day was sealed meanwhile")
-    return Answer(counting, row)
+    return [Answer(counting, row) for row in rows]
 
 
-def _ask(connection: Connection, kind: type[Row], question: _Question) -> Row:
+def _ask(connection: Connection, kind: type[Row], question: _Question) -> list[Row]:
     with postgres_errors(), preparing() as prepare:
         cursor = RawCursor(connection, row_factory=class_row(kind))
-        row = cursor.execute(*question, prepare=prepare, binary=True).fetchone()
-    assert row is not None  # it is always one row
-    return row
+        return cursor.execute(*question, prepare=prepare, binary=True).fetchall()
 
 
-async def _ask_async(connection: AsyncConnection, kind: type[Row], question: _Question) -> Row:
+async def _ask_async(connection: AsyncConnection, kind: type[Row], question: _Question) -> list[Row]:
     with postgres_errors(), preparing() as prepare:
         cursor = AsyncRawCursor(connection, row_factory=class_row(kind))
-        row = await (await cursor.execute(*question, prepare=prepare, binary=True)).fetchone()
-    assert row is not None  # it is always one row
-    return row
+        return await (await cursor.execute(*question, prepare=prepare, binary=True)).fetchall()
 
 
 def _found(specialist: str, time_zone: str, answer: Answer, counted_until: datetime | None) -> Found:

@@ -1,68 +1,78 @@
-"""Asking PostgreSQL from the event loop: some connections, each of which is asked one question at a time."""
+"""Asking PostgreSQL from the event loop: some connections, each of which is asked once at a time. What comes while all
+are busy is gathered, and asked together: the more there is to do, the less of it is done anew for each.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import psycopg
 
 from worker.errors import Retry
 from worker.store import AsyncConnection
 
-T = TypeVar("T")
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
 Connect = Callable[[], Awaitable[AsyncConnection]]
 Prepare = Callable[[AsyncConnection], Awaitable[None]]
+Ask = Callable[[AsyncConnection, Sequence[Question]], Awaitable[Sequence[Answer]]]
 
 CANCEL_S = 1.0
 """Seconds that the server has to take note that nobody waits for an answer any more, until it is told again."""
 
 
-class _Question(NamedTuple):
-    ask: Callable[[AsyncConnection], Awaitable[Any]]
-    answer: "asyncio.Future[Any]"
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked(Generic[Question, Answer]):
+    question: Question
+    answer: "asyncio.Future[Answer]"
+    alone: bool = False
+    """Not together with others."""
 
 
-class _Slot:
+class _Slot(Generic[Question, Answer]):
     """A connection, opened when it is needed and thrown away after an error."""
 
-    def __init__(self, connect: Connect, prepare: Prepare) -> None:
+    def __init__(self, connect: Connect, prepare: Prepare, ask: Ask[Question, Answer]) -> None:
         self._connect = connect
         self._prepare = prepare
+        self._ask = ask
         self._is_new = True
         self.connection: AsyncConnection | None = None
-        self.answer: asyncio.Future[Any] | None = None
+        self.asked: Sequence[_Asked[Question, Answer]] = ()
 
-    async def put(self, question: _Question) -> Any:
-        """The answer. It is asked for once more, on a new connection, when the old one turns out to be broken."""
+    async def put(self, asked: Sequence[_Asked[Question, Answer]]) -> Sequence[Answer]:
+        """The answers. They are asked for once more, on a new connection, when the old one turns out to be broken."""
         if self.connection is not None:
             try:
-                return await self._put_on(self.connection, question)
+                return await self._put_on(self.connection, asked)
             except Retry:  # perhaps the server was started anew since the last question
-                if question.answer.done():
+                if _given_up(asked):
                     raise
         self.connection, self._is_new = await self._connect(), True
-        return await self._put_on(self.connection, question)
+        return await self._put_on(self.connection, asked)
 
-    async def _put_on(self, connection: AsyncConnection, question: _Question) -> Any:
-        if question.answer.done():
+    async def _put_on(self, connection: AsyncConnection, asked: Sequence[_Asked[Question, Answer]]) -> Sequence[Answer]:
+        if _given_up(asked):
             raise Retry("nobody waits for the answer any more")
-        self.answer = question.answer
+        self.asked = asked
         try:
             if self._is_new:
                 await self._prepare(connection)
                 self._is_new = False
-            return await question.ask(connection)
+            return await self._ask(connection, [each.question for each in asked])
         except Exception:
             self.close()
             raise
         finally:
-            self.answer = None
+            self.asked = ()
 
-    async def cancel(self, answer: "asyncio.Future[Any]") -> None:
-        """Tell the server that nobody waits for an answer, until it has heard it."""
-        while self.answer is answer and self.connection is not None:
+    async def cancel(self) -> None:
+        """Tell the server that nobody waits for the answers any more, until it has heard it."""
+        asked = self.asked
+        while self.asked is asked and self.connection is not None:
             with suppress(psycopg.Error):
                 await self.connection.cancel_safe(timeout=CANCEL_S)
             await asyncio.sleep(CANCEL_S)
@@ -74,27 +84,40 @@ class _Slot:
             self.connection = None
 
 
-class Pool:
+class Pool(Generic[Question, Answer]):
     """Some connections to PostgreSQL. However many ask, no more are there.
 
     A server that hangs (libpq knows no limit for that) keeps its connections until it goes on; meanwhile everybody
     hears in time that there is no answer.
     """
 
-    def __init__(self, connect: Connect, prepare: Prepare, connections: int, limit_s: float, most_waiting: int) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        prepare: Prepare,
+        ask: Ask[Question, Answer],
+        *,
+        connections: int,
+        together: int,
+        limit_s: float,
+        most_waiting: int,
+    ) -> None:
         """Nothing is opened yet.
 
         Args:
             connect: opens a connection; raises what it has to.
             prepare: what is done on a new one before it is asked anything.
-            connections: how many questions are asked at the same time.
+            ask: asks some questions; as many answers, in the same order.
+            connections: how many are asked at the same time.
+            together: how many questions at most one is asked at once.
             limit_s: seconds that an answer may take, with waiting and connecting.
             most_waiting: questions that wait for a free connection; one more is refused at once.
         """
+        self._together = together
         self._limit_s = limit_s
         self._most_waiting = most_waiting
-        self._waiting: deque[_Question] = deque()
-        self._slots = [_Slot(connect, prepare) for _ in range(connections)]
+        self._waiting: deque[_Asked[Question, Answer]] = deque()
+        self._slots = [_Slot(connect, prepare, ask) for _ in range(connections)]
         self._free = list(self._slots)
         self._working: set[asyncio.Task[None]] = set()
 
@@ -103,7 +126,7 @@ class Pool:
         for slot in self._slots:
             slot.close()
 
-    def ask(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> "asyncio.Future[T]":
+    def ask(self, question: Question) -> "asyncio.Future[Answer]":
         """The answer to a question.
 
         Returns:
@@ -118,7 +141,7 @@ class Pool:
         if len(self._waiting) >= self._most_waiting:
             raise Retry("too many wait for PostgreSQL")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
+        answer: asyncio.Future[Answer] = loop.create_future()
         limit = loop.call_later(self._limit_s, self._give_up, answer)
 
         def ended(_: object) -> None:
@@ -127,7 +150,7 @@ class Pool:
                 answer.exception()  # is known now, also if nobody waits any more
 
         answer.add_done_callback(ended)
-        self._waiting.append(_Question(question, answer))
+        self._waiting.append(_Asked(question, answer))
         if self._free:
             self._begin(self._work(self._free.pop()))
         return answer
@@ -137,26 +160,45 @@ class Pool:
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    def _give_up(self, answer: "asyncio.Future[Any]") -> None:
+    def _give_up(self, answer: "asyncio.Future[Answer]") -> None:
         if answer.done():
             return
         answer.set_exception(Retry(f"PostgreSQL does not answer within {self._limit_s:g} s"))
         for slot in self._slots:
-            if slot.answer is answer:
-                self._begin(slot.cancel(answer))
+            if any(each.answer is answer for each in slot.asked) and _given_up(slot.asked):
+                self._begin(slot.cancel())
 
-    async def _work(self, slot: _Slot) -> None:
+    async def _work(self, slot: _Slot[Question, Answer]) -> None:
         """Ask what waits, until nothing does."""
-        while self._waiting:
-            question = self._waiting.popleft()
-            if question.answer.done():
-                continue  # nobody waits any more
+        while asked := self._next():
             try:
-                outcome = await slot.put(question)
+                answers = await slot.put(asked)
             except Exception as error:  # raised again where the answer is awaited
-                if not question.answer.done():
-                    question.answer.set_exception(error)
+                if len(asked) > 1 and not isinstance(error, Retry):  # what is wrong with one is not the others' fault
+                    self._waiting.extendleft(replace(each, alone=True) for each in reversed(asked))
+                    continue
+                for each in asked:
+                    if not each.answer.done():
+                        each.answer.set_exception(error)
             else:
-                if not question.answer.done():
-                    question.answer.set_result(outcome)
+                for each, answer in zip(asked, answers, strict=True):
+                    if not each.answer.done():
+                        each.answer.set_result(answer)
         self._free.append(slot)
+
+    def _next(self) -> list[_Asked[Question, Answer]]:
+        """What has waited longest, as much as may be asked together. What nobody waits for any more is left out."""
+        asked: list[_Asked[Question, Answer]] = []
+        while self._waiting and len(asked) < self._together:
+            if self._waiting[0].answer.done():
+                self._waiting.popleft()
+            elif self._waiting[0].alone:
+                return asked or [self._waiting.popleft()]
+            else:
+                asked.append(self._waiting.popleft())
+        return asked
+
+
+def _given_up(asked: Sequence[_Asked[Any, Any]]) -> bool:
+    """Whether nobody waits for any of the answers any more."""
+    return all(each.answer.done() for each in asked)
