@@ -28,12 +28,13 @@ class Asked:
         settings: Settings,
         prepare: Callable[[AsyncConnection], Awaitable[None]] = no_preparation,
         together: int = 1,
+        limit_s: float = LIMIT_S,
     ):
         self.opened: list[int] = []
         self.statements: list[list[str]] = []
         self._settings = settings
         self.pool = Pool(
-            self._connect, prepare, self._ask, connections=1, together=together, limit_s=LIMIT_S, most_waiting=5
+            self._connect, prepare, self._ask, connections=1, together=together, limit_s=limit_s, most_waiting=5
         )
 
     async def _connect(self) -> AsyncConnection:
@@ -82,7 +83,7 @@ def test_answers(asked: Asked) -> None:
 
 @pytest.fixture
 def gathering(settings: Settings) -> Iterator[Asked]:
-    asked = Asked(settings, together=3)
+    asked = Asked(settings, together=3, limit_s=2.0)
     yield asked
     asked.pool.close()
 
@@ -112,6 +113,7 @@ def test_a_wrong_one_among_others(gathering: Asked) -> None:
         return await outcomes(*(gathering.ask(f"SELECT 1 / {number}") for number in (1, 0, 1, 0, 1)))
 
     assert asyncio.run(run()) == [1, Stop, 1, Stop, 1]
+    assert gathering.statements[0] == ["SELECT 1 / 1", "SELECT 1 / 0", "SELECT 1 / 1"]
 
 
 def test_nobody_waits_any_more(gathering: Asked, connection: Connection) -> None:
@@ -119,7 +121,7 @@ def test_nobody_waits_any_more(gathering: Asked, connection: Connection) -> None
 
     async def run() -> list[object]:
         waiting = [gathering.ask("SELECT pg_sleep(60)"), gathering.ask("SELECT 1")]
-        while not gathering.statements:
+        while not (gathering.statements or waiting[0].done()):
             await asyncio.sleep(0)
         waiting[1].cancel()
         return [*await outcomes(waiting[0]), *await outcomes(gathering.ask("SELECT 2"))]
@@ -127,6 +129,24 @@ def test_nobody_waits_any_more(gathering: Asked, connection: Connection) -> None
     assert asyncio.run(run()) == [Retry, 2]
     assert gathering.statements == [["SELECT pg_sleep(60)", "SELECT 1"], ["SELECT 2"]]
     wait_until(lambda: backends(connection) == 0, "nothing is asked any more")
+
+
+def test_one_gives_up(settings: Settings, connection: Connection) -> None:
+    """Who still waits for a part of what was asked together has an answer, though another gave up meanwhile."""
+    asked = Asked(settings, together=3, limit_s=60)
+
+    async def run() -> list[object]:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        both = [asked.ask("SELECT pg_advisory_lock(1)"), asked.ask("SELECT 1")]
+        while not asked.statements:
+            await asyncio.sleep(0)
+        asked.pool._give_up(both[0])
+        connection.execute("SELECT pg_advisory_unlock(1)")
+        return await outcomes(*both)
+
+    assert asyncio.run(run()) == [Retry, 1]
+    assert len(asked.statements) == 1
+    asked.pool.close()
 
 
 def test_a_connection_that_was_cut(asked: Asked, connection: Connection) -> None:

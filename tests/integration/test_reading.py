@@ -1,5 +1,6 @@
 """A reading of real servers: what was counted is what it says, of one moment."""
 
+import asyncio
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,10 +19,10 @@ from worker.migrations import migrate, migrations
 from worker.producer import stream_of
 from worker.reading.figures import conversion_rate
 from worker.reading.period import parse_period
-from worker.reading.read import NoSpecialist, counted_until, read
+from worker.reading.read import NoSpecialist, Wanted, ask, ask_counting, counted_until, read, understand
 from worker.reading.shape import Reading
 from worker.settings import Settings
-from worker.store import Connection, connect_postgres, load_position, seal_oldest_day
+from worker.store import Connection, connect_postgres, connect_postgres_async, load_position, seal_oldest_day
 
 DAY = timedelta(days=1)
 
@@ -35,6 +36,22 @@ def reading(settings: Settings, specialist: str = "anna", period: str | None = "
     asked = parse_period(period, dates.get("first"), dates.get("last"), TODAY)
     with connect_postgres(settings, "test") as connection:
         return read(settings, connection, specialist, asked)
+
+
+def together(settings: Settings, *wanted: Wanted) -> list[Reading | None]:
+    """What several are told who ask at the same time."""
+
+    async def ask_all() -> list[Reading | None]:
+        connection = await connect_postgres_async(settings, "test")
+        counting = await ask_counting(settings, connection)
+        answers = await ask(settings, connection, wanted, counting)
+        await connection.close()
+        return [
+            understand(settings, each, answer, None) if answer.row.known else None
+            for each, answer in zip(wanted, answers, strict=True)
+        ]
+
+    return asyncio.run(ask_all())
 
 
 def row(connection: Connection, day: date, profile_views: int, specialist: str = "anna", sources: Any = None) -> None:
@@ -80,6 +97,29 @@ def test_what_was_counted(settings: Settings, connection: Connection, client: re
         66.7,
         50,
     )
+
+
+def test_several_at_once(settings: Settings, connection: Connection, client: redis.Redis) -> None:
+    """Who is asked for together with others, or twice, is told what each would be told alone."""
+    shards = settings_with(settings, ANALYTICS_SHARDS="2")
+    streams = {stream_of({b"specialistId": each}, shards.stream_keys) for each in (b"anna", b"boris", b"clara")}
+    assert len(streams) == 2
+    add_specialists(connection, ["clara"])
+    for number, specialist in enumerate(("anna", "boris"), 1):
+        for ago in (0, 3, 40, 400):
+            row(connection, TODAY - timedelta(days=ago), number * (1 + ago), specialist)
+    add(client, contact(contactType="phone"), contact(specialist="boris", contactType="mail"))
+    drain(settings)
+    asked = [
+        Wanted(specialist, parse_period(period, None, None, TODAY))
+        for period in ("week", "all", "year", "day")
+        for specialist in ("boris", "nobody", "clara", "anna", "boris")
+    ]
+    with connect_postgres(shards, "test") as one_by_one:
+        alone = [read(shards, one_by_one, *each) if each.specialist != "nobody" else None for each in asked]
+    assert together(shards, *asked) == alone
+    views = [each.metrics.profile_views.value for each in alone[:5] if each]
+    assert views == [10, 0, 5, 10]
 
 
 def test_visitors(settings: Settings, client: redis.Redis) -> None:

@@ -46,13 +46,15 @@ def test_what_was_learnt_long_ago(settings: Settings, connection: Connection, cl
 
 
 OLD = TODAY - timedelta(days=50)
+DAYS = 2 * ATTEMPTS
+"""What fails is asked once more."""
 
 
 @pytest.fixture
 def old_days(settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One contact view on each of five days that may be sealed, and on one of late. What is known is kept for long."""
+    """One contact view on each of `DAYS` that may be sealed, and on one of late. What is known is kept for long."""
     add_specialists(connection, ["anna"])
-    add(client, contact(1), *(contact(50 - day) for day in range(5)))
+    add(client, contact(1), *(contact(50 - day) for day in range(DAYS)))
     drain(settings_with(settings, ANALYTICS_LEDGER_DAYS="0"))
     monkeypatch.setattr(worker.web.readings, "FRESH_S", 60.0)
 
@@ -71,9 +73,9 @@ def test_a_day_is_sealed_between_two_readings(settings: Settings, connection: Co
     async def before_and_after() -> None:
         readings = Readings(settings)
         try:
-            assert await contact_types(readings, OLD) == (OLD, 6)
+            assert await contact_types(readings, OLD) == (OLD, DAYS + 1)
             assert seal_oldest_day(connection, 35, "UTC") == OLD
-            assert await contact_types(readings, OLD - timedelta(days=1)) == (OLD + timedelta(days=1), 5)
+            assert await contact_types(readings, OLD - timedelta(days=1)) == (OLD + timedelta(days=1), DAYS)
         finally:
             readings.close()
 
@@ -81,11 +83,11 @@ def test_a_day_is_sealed_between_two_readings(settings: Settings, connection: Co
 
 
 @pytest.mark.usefixtures("old_days")
-@pytest.mark.parametrize("sealed", [ATTEMPTS - 1, ATTEMPTS])
+@pytest.mark.parametrize("sealed", [ATTEMPTS - 1, DAYS])
 def test_days_are_sealed_while_it_is_read(
     settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch, sealed: int
 ) -> None:
-    """Days that are sealed one right after the other hold up a reading; at the third one it says to ask again."""
+    """Days that are sealed one right after the other hold up a reading; at last it says to ask again."""
     left = sealed
 
     async def ask_after_sealing(*of: Any) -> list[Answer]:
@@ -104,8 +106,8 @@ def test_days_are_sealed_while_it_is_read(
         finally:
             readings.close()
 
-    if sealed < ATTEMPTS:
-        assert asyncio.run(read_once()) == (OLD + timedelta(days=sealed), 6 - sealed)
+    if sealed < DAYS:
+        assert asyncio.run(read_once()) == (OLD + timedelta(days=sealed), DAYS + 1 - sealed)
     else:
         with pytest.raises(Retry):
             asyncio.run(read_once())

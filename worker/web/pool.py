@@ -1,11 +1,11 @@
-"""Asking PostgreSQL from the event loop: some connections, each of which is asked once at a time. What comes while all
-are busy is gathered, and asked together: the more there is to do, the less of it is done anew for each.
+"""Asking PostgreSQL from the event loop: some connections, each with one statement at a time. What has come until one
+is free is asked together: the more there is to do, the less of it is done anew for each.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -28,8 +28,10 @@ CANCEL_S = 1.0
 class _Asked(Generic[Question, Answer]):
     question: Question
     answer: "asyncio.Future[Answer]"
-    alone: bool = False
+    alone: bool
     """Not together with others."""
+    again: bool = False
+    """For the second time, which is the last."""
 
 
 class _Slot(Generic[Question, Answer]):
@@ -39,43 +41,43 @@ class _Slot(Generic[Question, Answer]):
         self._connect = connect
         self._prepare = prepare
         self._ask = ask
-        self._is_new = True
         self.connection: AsyncConnection | None = None
         self.asked: Sequence[_Asked[Question, Answer]] = ()
 
-    async def put(self, asked: Sequence[_Asked[Question, Answer]]) -> Sequence[Answer]:
-        """The answers. They are asked for once more, on a new connection, when the old one turns out to be broken."""
-        if self.connection is not None:
-            try:
-                return await self._put_on(self.connection, asked)
-            except Retry:  # perhaps the server was started anew since the last question
-                if _given_up(asked):
-                    raise
-        self.connection, self._is_new = await self._connect(), True
-        return await self._put_on(self.connection, asked)
+    async def open(self) -> AsyncConnection:
+        """The connection."""
+        if self.connection is None:
+            self.connection = await self._connect()
+            with self._thrown_away_after_an_error():
+                await self._prepare(self.connection)
+        return self.connection
 
-    async def _put_on(self, connection: AsyncConnection, asked: Sequence[_Asked[Question, Answer]]) -> Sequence[Answer]:
-        if _given_up(asked):
-            raise Retry("nobody waits for the answer any more")
+    async def put(
+        self, connection: AsyncConnection, asked: Sequence[_Asked[Question, Answer]]
+    ) -> list[tuple[_Asked[Question, Answer], Answer]]:
+        """What was asked, each with its answer."""
         self.asked = asked
         try:
-            if self._is_new:
-                await self._prepare(connection)
-                self._is_new = False
-            return await self._ask(connection, [each.question for each in asked])
-        except Exception:
-            self.close()
-            raise
+            with self._thrown_away_after_an_error():
+                answers = await self._ask(connection, [each.question for each in asked])
+                return [*zip(asked, answers, strict=True)]
         finally:
             self.asked = ()
 
-    async def cancel(self) -> None:
-        """Tell the server that nobody waits for the answers any more, until it has heard it."""
-        asked = self.asked
+    async def cancel(self, asked: Sequence[_Asked[Question, Answer]]) -> None:
+        """Tell the server that nobody waits for these answers any more, until it has heard it."""
         while self.asked is asked and self.connection is not None:
             with suppress(psycopg.Error):
                 await self.connection.cancel_safe(timeout=CANCEL_S)
             await asyncio.sleep(CANCEL_S)
+
+    @contextmanager
+    def _thrown_away_after_an_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the connection; libpq does not wait for that."""
@@ -109,7 +111,7 @@ class Pool(Generic[Question, Answer]):
             prepare: what is done on a new one before it is asked anything.
             ask: asks some questions; as many answers, in the same order.
             connections: how many are asked at the same time.
-            together: how many questions at most one is asked at once.
+            together: how many questions at most are asked at once by each of them.
             limit_s: seconds that an answer may take, with waiting and connecting.
             most_waiting: questions that wait for a free connection; one more is refused at once.
         """
@@ -126,8 +128,12 @@ class Pool(Generic[Question, Answer]):
         for slot in self._slots:
             slot.close()
 
-    def ask(self, question: Question) -> "asyncio.Future[Answer]":
+    def ask(self, question: Question, *, alone: bool = False) -> "asyncio.Future[Answer]":
         """The answer to a question.
+
+        Args:
+            question: what is asked.
+            alone: it is not asked together with others, which would have to wait for it.
 
         Returns:
             What can be awaited. It raises Retry if the server is away or there is no answer in time, and Stop if it
@@ -150,7 +156,7 @@ class Pool(Generic[Question, Answer]):
                 answer.exception()  # is known now, also if nobody waits any more
 
         answer.add_done_callback(ended)
-        self._waiting.append(_Asked(question, answer))
+        self._waiting.append(_Asked(question, answer, alone))
         if self._free:
             self._begin(self._work(self._free.pop()))
         return answer
@@ -165,23 +171,33 @@ class Pool(Generic[Question, Answer]):
             return
         answer.set_exception(Retry(f"PostgreSQL does not answer within {self._limit_s:g} s"))
         for slot in self._slots:
-            if any(each.answer is answer for each in slot.asked) and _given_up(slot.asked):
-                self._begin(slot.cancel())
+            answers = [each.answer for each in slot.asked]
+            if answer in answers and all(each.done() for each in answers):
+                self._begin(slot.cancel(slot.asked))
 
     async def _work(self, slot: _Slot[Question, Answer]) -> None:
-        """Ask what waits, until nothing does."""
+        """Ask what waits, until nothing does.
+
+        What fails is asked once more, each by itself: the server may have been started anew since the last question,
+        and what is wrong with one is not to be the others'. Where no connection is to be had, it is everybody's.
+        """
         while asked := self._next():
             try:
-                answers = await slot.put(asked)
-            except Exception as error:  # raised again where the answer is awaited
-                if len(asked) > 1 and not isinstance(error, Retry):  # what is wrong with one is not the others' fault
-                    self._waiting.extendleft(replace(each, alone=True) for each in reversed(asked))
-                    continue
-                for each in asked:
-                    if not each.answer.done():
-                        each.answer.set_exception(error)
+                connection = await slot.open()
+            except Exception as error:  # raised again where the answers are awaited
+                _fail(asked, error)
+                continue
+            if all(each.answer.done() for each in asked):
+                continue
+            try:
+                answered = await slot.put(connection, asked)
+            except Exception as error:
+                _fail([each for each in asked if each.again], error)
+                self._waiting.extendleft(
+                    replace(each, alone=True, again=True) for each in reversed(asked) if not each.again
+                )
             else:
-                for each, answer in zip(asked, answers, strict=True):
+                for each, answer in answered:
                     if not each.answer.done():
                         each.answer.set_result(answer)
         self._free.append(slot)
@@ -199,6 +215,7 @@ class Pool(Generic[Question, Answer]):
         return asked
 
 
-def _given_up(asked: Sequence[_Asked[Any, Any]]) -> bool:
-    """Whether nobody waits for any of the answers any more."""
-    return all(each.answer.done() for each in asked)
+def _fail(asked: Sequence[_Asked[Any, Any]], error: Exception) -> None:
+    for each in asked:
+        if not each.answer.done():
+            each.answer.set_exception(error)

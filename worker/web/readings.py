@@ -17,7 +17,7 @@ from worker.days import local_date
 from worker.errors import AnalyticsError, Conflict
 from worker.link import Link
 from worker.log import get_logger
-from worker.reading.period import Asked, parse_period
+from worker.reading.period import Asked, Span, parse_period
 from worker.reading.read import (
     ATTEMPTS,
     Answer,
@@ -45,13 +45,18 @@ MOST_KEPT = 512
 """Readings: with their JSON a few megabytes."""
 
 CONNECTIONS = 4
+"""One is enough for 500 readings a second of weeks and months; the others are for the long ones, and for a server that
+hangs."""
 
-TOGETHER = 16
-"""Readings that are asked for at once. Of four a reading takes half as much of PostgreSQL as alone, and of eight a
-third; a year of each of so many is there in 20 ms."""
+TOGETHER = 8
+"""Readings that are asked for at once, at most. Of four a week takes half as much of PostgreSQL as alone, and of eight
+a third; a year of each of eight is there in 10 ms."""
 
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
+
+LONG_DAYS = 366
+"""A longer period is asked for alone: others would have to wait for it."""
 
 MANY_DAYS = 800
 """A reading of more than a year, and the year before, can take a tenth of a second: it is made in a thread, and others
@@ -92,14 +97,8 @@ class _Counting(NamedTuple):
     until: float
 
 
-class _Answered(NamedTuple):
-    answer: Answer
-    counted: datetime | None
-    """Until when."""
-
-
 class _Kept(NamedTuple):
-    answer: "asyncio.Task[Finished | NoSpecialist]"
+    answer: "asyncio.Future[Finished | NoSpecialist]"
     until: float
 
 
@@ -112,7 +111,7 @@ class Readings:
         self._pool = Pool(
             lambda: connect_postgres_async(settings, "web"),
             keep_plans,
-            self._ask,
+            self._read,
             connections=CONNECTIONS,
             together=TOGETHER,
             limit_s=ANSWER_S,
@@ -151,6 +150,7 @@ class Readings:
 
     async def finish(self, specialist: str, asked: Asked) -> Finished:
         """The same, with its JSON."""
+        check_specialist(specialist)
         try:
             found = await self._found(Wanted(specialist, asked))
         except AnalyticsError as error:
@@ -167,8 +167,7 @@ class Readings:
         kept = self._kept.get(wanted)
         if kept is None or (kept.answer.done() and kept.until < now):
             self._kept.pop(wanted, None)
-            answer = asyncio.get_running_loop().create_task(self._read(wanted))
-            answer.add_done_callback(_heard)
+            answer = self._pool.ask(wanted, alone=_is_long(wanted.asked))
             self._kept[wanted] = kept = _Kept(answer, now + FRESH_S)
             self._forget(now)
         return await asyncio.shield(kept.answer)  # others wait for the same
@@ -181,30 +180,34 @@ class Readings:
                 break
             del self._kept[wanted]
 
-    async def _read(self, wanted: Wanted) -> Finished | NoSpecialist:
-        try:
-            check_specialist(wanted.specialist)
-            answer, counted = await self._pool.ask(wanted)
-            if len(answer.row.dates or ()) > MANY_DAYS:
-                return await asyncio.to_thread(self._finished, wanted, answer, counted)
-            return self._finished(wanted, answer, counted)
-        except NoSpecialist as nobody:
-            return nobody
-
-    async def _ask(self, connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[_Answered]:
-        """What is the same for all is asked once a second: it took a quarter of PostgreSQL's time."""
+    async def _read(self, connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Finished | NoSpecialist]:
+        """Readings of all that is wanted, in the same order."""
         counted = [await self._counted_until(connection, each.specialist) for each in wanted]
+        answers = await self._ask(connection, wanted)
+        return [await self._finished(*each) for each in zip(wanted, answers, counted, strict=True)]
+
+    async def _ask(self, connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Answer]:
+        """What is the same for all is asked once a second: it took a quarter of PostgreSQL's time."""
         for _ in range(ATTEMPTS):
             with suppress(Conflict):
                 now = time.monotonic()
                 if self._counting is None or self._counting.until < now:
                     self._counting = _Counting(await ask_counting(self._settings, connection), now + FRESH_S)
-                answers = await ask(self._settings, connection, wanted, self._counting.known)
-                return [*map(_Answered, answers, counted)]
+                return await ask(self._settings, connection, wanted, self._counting.known)
             self._counting = None
         raise in_the_way()
 
-    def _finished(self, wanted: Wanted, answer: Answer, counted: datetime | None) -> Finished:
+    async def _finished(self, wanted: Wanted, answer: Answer, counted: datetime | None) -> Finished | NoSpecialist:
+        """That there is nobody is an answer: the connection has done nothing wrong."""
+        try:
+            if len(answer.row.dates or ()) > MANY_DAYS:
+                return await asyncio.to_thread(self._finish, wanted, answer, counted)
+            await asyncio.sleep(0)  # others are answered between two that were asked together
+            return self._finish(wanted, answer, counted)
+        except NoSpecialist as nobody:
+            return nobody
+
+    def _finish(self, wanted: Wanted, answer: Answer, counted: datetime | None) -> Finished:
         found = understand(self._settings, wanted, answer, counted)
         body = found.model_dump_json(by_alias=True).encode()
         return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
@@ -228,7 +231,5 @@ class Readings:
         return known.moment.replace(second=0, microsecond=0)
 
 
-def _heard(task: "asyncio.Task[Finished | NoSpecialist]") -> None:
-    """How it ended is known, also if nobody waits any more."""
-    if not task.cancelled():
-        task.exception()
+def _is_long(asked: Asked) -> bool:
+    return asked.first is None or Span(asked.first, asked.last).days > LONG_DAYS
