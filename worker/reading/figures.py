@@ -272,7 +272,7 @@ def _unknown(rows: DailyRows, known: DailyVisitors) -> list[date]:
 def trend(span: Span, found: Found) -> Trend:
     """The days of the period, one by one or gathered."""
     step = step_of(span)
-    pieces = list(steps(span, step))
+    pieces = steps(span, step)
     points = [_point(piece, rows, found) for piece, rows in zip(pieces, found.days.by(pieces), strict=True)]
     return Trend.model_validate({"step": step, "points": points})
 

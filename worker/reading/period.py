@@ -5,10 +5,11 @@ was just looked at wants to see it. Its length is fixed (a month is 30 days), so
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from worker.days import MOST_DAYS
@@ -168,13 +169,18 @@ def step_of(span: Span) -> Step:
     return "week" if span.days <= 731 else "month"
 
 
-def steps(span: Span, step: Step) -> Iterator[Span]:
-    """The span in pieces: days, calendar weeks (from Monday), calendar months. The first and the last may be cut."""
-    first = span.first
+@lru_cache(maxsize=256)
+def steps(span: Span, step: Step) -> Sequence[Span]:
+    """The span in pieces: days, calendar weeks (from Monday), calendar months. The first and the last may be cut.
+
+    They are the same for all who look at the same days.
+    """
+    first, pieces = span.first, []
     while first <= span.last:
         last = min(_end_of(first, step), span.last)
-        yield Span(first, last)
+        pieces.append(Span(first, last))
         first = last + DAY
+    return tuple(pieces)
 
 
 def _end_of(day: date, step: Step) -> date:
