@@ -42,7 +42,7 @@ def debian(spare: Path) -> Found:
     closed = os.geteuid() == 0 and not _open_to_all(CACHE)  # to the user nobody, whom root runs PostgreSQL as
     cache = spare if closed else CACHE
     redis = programs(fetch("redis-server", cache=cache), "usr/bin") / "redis-server"
-    postgres = programs(fetch("postgresql-15", cache=cache), "usr/lib/postgresql/15/bin")
+    postgres = programs(fetch("postgresql-15", "postgresql-client-15", cache=cache), "usr/lib/postgresql/15/bin")
     versions = _redis_version(redis) | {"PostgreSQL": _said(postgres / "postgres", "--version").split()[2]}
     return Found([*PYTEST, f"--redis-server={redis}", f"--postgres-bin={postgres}"], versions)
 
