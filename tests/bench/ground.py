@@ -4,6 +4,7 @@ import os
 import statistics
 import tempfile
 import time
+import timeit
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -113,7 +114,15 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     cores = f"{os.cpu_count()} cores ({model})"
-    return f"{cores}, load average {os.getloadavg()[0]:.2f} before the start, fsync {fsync_ms():.2f} ms"
+    busy = f"load average {os.getloadavg()[0]:.2f} before the start"
+    return f"{cores}, {busy}, a million steps of Python {steps_ms():.0f} ms, fsync {fsync_ms():.2f} ms"
+
+
+def steps_ms() -> float:
+    """What a processor takes for a million steps of Python: on a shared machine half as long again in one hour as in
+    another, and so does all else.
+    """
+    return min(timeit.repeat("sum(step for step in range(1_000_000))", number=1, repeat=5)) * 1000
 
 
 def fsync_ms(times: int = 100) -> float:
