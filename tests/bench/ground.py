@@ -119,8 +119,8 @@ def machine() -> str:
 
 
 def steps_ms() -> float:
-    """What a processor takes for a million steps of Python: on a shared machine half as long again in one hour as in
-    another, and so does all else.
+    """What a processor takes for a million steps of Python: on a shared machine not the same in each hour, nor is what
+    all else takes.
     """
     return min(timeit.repeat("sum(step for step in range(1_000_000))", number=1, repeat=5)) * 1000
 

@@ -131,21 +131,27 @@ def test_nobody_waits_any_more(gathering: Asked, connection: Connection) -> None
     wait_until(lambda: backends(connection) == 0, "nothing is asked any more")
 
 
-def test_one_gives_up(settings: Settings, connection: Connection) -> None:
+def test_one_gives_up(settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who still waits for a part of what was asked together has an answer, though another gave up meanwhile."""
-    asked = Asked(settings, together=3, limit_s=60)
+    asked, cancelled = Asked(settings, together=3, limit_s=60), list[AsyncConnection]()
+
+    async def cancel(self: AsyncConnection, *, timeout: float) -> None:
+        cancelled.append(self)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "cancel_safe", cancel)
 
     async def run() -> list[object]:
         connection.execute("SELECT pg_advisory_lock(1)")
         both = [asked.ask("SELECT pg_advisory_lock(1)"), asked.ask("SELECT 1")]
-        while not asked.statements:
+        while not (asked.statements or both[0].done()):
             await asyncio.sleep(0)
         asked.pool._give_up(both[0])
+        await asyncio.sleep(0)  # what is begun by that begins now
         connection.execute("SELECT pg_advisory_unlock(1)")
         return await outcomes(*both)
 
     assert asyncio.run(run()) == [Retry, 1]
-    assert len(asked.statements) == 1
+    assert not cancelled and len(asked.statements) == 1
     asked.pool.close()
 
 

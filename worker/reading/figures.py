@@ -278,8 +278,8 @@ def trend(span: Span, found: Found) -> Trend:
 
 
 def _point(piece: Span, rows: DailyRows, found: Found) -> dict[str, date | int | None]:
-    """The fields of a `Point`: pydantic makes many of them at once in half the time. What is not counted is None: there
-    may be outcomes of days whose views nobody counted.
+    """The fields of a `Point`: pydantic makes many of them at once in two thirds of the time. What is not counted is
+    None: there may be outcomes of days whose views nobody counted.
     """
     counted_days, visitors = _days_of_views(piece, found), None
     total = rows.total()
