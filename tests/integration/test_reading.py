@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec.structs import asdict
 from psycopg.types.json import Jsonb
 
 from tests.counting import DAY_MS, TODAY, TODAY_MS, add, contact, drain, event, position_of
@@ -76,7 +77,7 @@ def test_what_was_counted(settings: Settings, connection: Connection, client: re
         refresh_outcomes(connection, day, "UTC")
 
     said = reading(settings)
-    assert [(name, metric.value) for name, metric in said.metrics] == [
+    assert [(name, metric.value) for name, metric in asdict(said.metrics).items()] == [
         ("profile_views", 3), ("contact_views", 3), ("requests", 2), ("orders", 1), ("reviews", 0), ("visitors", None),
     ]  # fmt: skip
     assert [(each.source, each.views, each.share) for each in said.sources] == [

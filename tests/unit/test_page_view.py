@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from babel import Locale
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from tests.unit.test_reading import Visited, daily_rows, daily_visitors
 from worker.reading.figures import Day, Facts, Found, reading
 from worker.reading.period import PeriodName, Why, parse_period
-from worker.reading.shape import Loss, Metric, Reading
+from worker.reading.shape import Loss, Metric, Metrics, Reading
 from worker.web.page_view import LONGEST_TYPE, Card, PageView, harmless, page_view, spark
 from worker.web.rendering import WORDS, render
 from worker.web.texts import COUNTED, TEXTS
@@ -111,7 +112,7 @@ def test_no_text_is_left_over() -> None:
         *(f"meaning_{each}" for each in ("views", "visitors", "outcomes", "changes")),
         *(f"{each}_{part}" for each in PROBLEMS for part in ("title", "text")),
         *(f"why_{each.name.lower()}" for each in Why),
-        *Reading.model_fields["metrics"].annotation.model_fields,  # type: ignore[union-attr]
+        *Metrics.__struct_fields__,
         *("catalog", "search", "direct", "other", "new", "not_counted"),
     }
     assert [name for name in [*TEXTS, *COUNTED] if name not in put_together and f'"{name}"' not in used] == []
@@ -181,13 +182,13 @@ def test_visitors() -> None:
     assert unknown.note is not None
     assert "visitorId" in unknown.note
     some = Metric(value=40, before=90, change=None, without_change="not_counted", partial=True)
-    less = made().model_copy(update={"metrics": made().metrics.model_copy(update={"visitors": some})})
+    less = replace(made(), metrics=replace(made().metrics, visitors=some))
     assert (card(shown(less), "visitors").value, card(shown(less), "visitors").chip) == (
         "40",
         ("of some days only", ""),
     )
     few = Metric(value=40, before=40_000, change=-99.9, estimated=True)
-    fewer = made().model_copy(update={"metrics": made().metrics.model_copy(update={"visitors": few})})
+    fewer = replace(made(), metrics=replace(made().metrics, visitors=few))
     assert (card(shown(fewer), "visitors").value, card(shown(fewer), "visitors").before) == ("40", "was ≈ 40,000")
     many = shown(made(merged=40_000), Language.RU)
     assert card(many, "visitors").value == "≈ 40\N{NO-BREAK SPACE}000"

@@ -7,6 +7,8 @@ from datetime import date, datetime
 from math import floor
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from worker.reading.period import DAY, Asked, Span, step_of, steps
 from worker.reading.shape import (
     ContactType,
@@ -18,8 +20,10 @@ from worker.reading.shape import (
     Metric,
     Metrics,
     Period,
+    Point,
     Reading,
     Source,
+    SourceName,
     Trend,
 )
 
@@ -176,7 +180,7 @@ def reading(asked: Asked, found: Found) -> Reading:
             as_of=found.as_of,
             complete_through=found.facts.complete_through,
             counting_since=found.facts.counting_since,
-            losses=found.losses,
+            losses=tuple(found.losses),
             estimated=metrics.visitors.estimated,
         ),
     )
@@ -242,7 +246,7 @@ def _visitors(span: Span, before: Span | None, found: Found, views_counted: bool
         counted = views_counted and not partial and earlier is not None and not earlier.unknown
         known = metric(value.number, earlier.number if earlier else None, counted)
     estimated = value.estimated or bool(earlier and earlier.estimated)
-    return known.model_copy(update={"estimated": estimated, "partial": partial})
+    return replace(known, estimated=estimated, partial=partial)
 
 
 def visitors_of(span: Span, found: Found) -> Visitors | None:
@@ -274,13 +278,11 @@ def trend(span: Span, found: Found) -> Trend:
     step = step_of(span)
     pieces = steps(span, step)
     points = [_point(piece, rows, found) for piece, rows in zip(pieces, found.days.by(pieces), strict=True)]
-    return Trend.model_validate({"step": step, "points": points})
+    return Trend(step, tuple(points))
 
 
-def _point(piece: Span, rows: DailyRows, found: Found) -> dict[str, date | int | None]:
-    """The fields of a `Point`: pydantic makes many of them at once in two thirds of the time. What is not counted is
-    None: there may be outcomes of days whose views nobody counted.
-    """
+def _point(piece: Span, rows: DailyRows, found: Found) -> Point:
+    """What is not counted is None: there may be outcomes of days whose views nobody counted."""
     counted_days, visitors = _days_of_views(piece, found), None
     total = rows.total()
     views_counted, outcomes_counted = bool(counted_days), bool(counted_days or rows.dates)
@@ -288,17 +290,17 @@ def _point(piece: Span, rows: DailyRows, found: Found) -> dict[str, date | int |
         visitors = found.visitors.on(piece.first)
         if visitors is None and not (total.profile_views or total.contact_views):
             visitors = 0
-    return {
-        "first": piece.first,
-        "last": piece.last,
-        "counted_days": counted_days,
-        "profile_views": total.profile_views if views_counted else None,
-        "contact_views": total.contact_views if views_counted else None,
-        "requests": total.requests if outcomes_counted else None,
-        "orders": total.orders if outcomes_counted else None,
-        "reviews": total.reviews if outcomes_counted else None,
-        "visitors": visitors,
-    }
+    return Point(
+        first=piece.first,
+        last=piece.last,
+        counted_days=counted_days,
+        profile_views=total.profile_views if views_counted else None,
+        contact_views=total.contact_views if views_counted else None,
+        requests=total.requests if outcomes_counted else None,
+        orders=total.orders if outcomes_counted else None,
+        reviews=total.reviews if outcomes_counted else None,
+        visitors=visitors,
+    )
 
 
 def _days_of_views(span: Span, found: Found) -> int:
@@ -344,14 +346,14 @@ def _funnel(metrics: Metrics) -> Funnel:
     )
 
 
-def sources(total: Day) -> list[Source]:
+def sources(total: Day) -> tuple[Source, ...]:
     """Profile views by source. What the rows leave out of their views came from elsewhere, and is `other`."""
-    named = {"catalog": total.catalog, "search": total.search, "direct": total.direct}
+    named: dict[SourceName, int] = {"catalog": total.catalog, "search": total.search, "direct": total.direct}
     named["other"] = max(total.other, total.profile_views - sum(named.values()))
-    return [
-        Source.model_validate({"source": source, "views": views, "share": share})
+    return tuple(
+        Source(source, views, share)
         for (source, views), share in zip(named.items(), shares(list(named.values())), strict=True)
-    ]
+    )
 
 
 def shares(counts: Sequence[int]) -> list[int]:
@@ -385,5 +387,5 @@ def _contact_types(span: Span, found: Found) -> ContactTypes | None:
     return ContactTypes(
         first=max(since, span.first),
         last=span.last,
-        types=[ContactType(type=kind, views=views, share=share) for (kind, views), share in types],
+        types=tuple(ContactType(kind, views, share) for (kind, views), share in types),
     )

@@ -1,30 +1,26 @@
 """What a reading says, and its JSON: names in camelCase as the site has them, dates as YYYY-MM-DD."""
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+import msgspec
+from msgspec import Meta
 
 from worker.reading.period import PeriodName, Step
 
 
-class Part(BaseModel):
-    """A part of a reading."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, use_attribute_docstrings=True
-    )
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", gc=False):
+    """A part of a reading. None refers back to what it is in, so Python's garbage collection need not look at them."""
 
 
-class Dates(Part):
+class Dates(Part, frozen=True):
     """From the first to the last, both included."""
 
     first: date
     last: date
 
 
-class Period(Dates):
+class Period(Dates, frozen=True):
     """The days that the numbers are of."""
 
     name: PeriodName | None
@@ -40,7 +36,7 @@ WithoutChange = Literal["new", "not_counted", "no_period_before"]
 """Why there is no percentage: there was nothing before; nobody counted, or not all the time; nothing comes before."""
 
 
-class Metric(Part):
+class Metric(Part, frozen=True):
     """A number of the period."""
 
     value: int | None
@@ -57,7 +53,7 @@ class Metric(Part):
     """Whether days are missing in the value, for nobody knows who came: only visitors can be so."""
 
 
-class Metrics(Part):
+class Metrics(Part, frozen=True):
     """The numbers of the period, each with its change."""
 
     profile_views: Metric
@@ -68,7 +64,7 @@ class Metrics(Part):
     visitors: Metric
 
 
-class Point(Dates):
+class Point(Dates, frozen=True):
     """Some days of the trend. What was not counted then is None, and never zero."""
 
     counted_days: int
@@ -82,7 +78,7 @@ class Point(Dates):
     """Of a single day only. How many different people came in a week is no sum, and each would have to be estimated."""
 
 
-class Trend(Part):
+class Trend(Part, frozen=True):
     """The numbers along the days of the period, all of them."""
 
     step: Step
@@ -90,7 +86,7 @@ class Trend(Part):
     points: tuple[Point, ...]
 
 
-class Funnel(Part):
+class Funnel(Part, frozen=True):
     """From those who saw the profile to those who ordered. A rate is percent with one decimal, 0 of nothing; a number
     that nobody counted is None.
     """
@@ -104,16 +100,19 @@ class Funnel(Part):
     request_to_order: float
 
 
-class Source(Part):
+SourceName = Literal["catalog", "search", "direct", "other"]
+
+
+class Source(Part, frozen=True):
     """Profile views from one source."""
 
-    source: Literal["catalog", "search", "direct", "other"]
+    source: SourceName
     views: int
     share: int
     """Percent of them all; the four add up to 100, or to 0 if there are no views."""
 
 
-class ContactType(Part):
+class ContactType(Part, frozen=True):
     """Contact views of one type."""
 
     type: str | None
@@ -123,24 +122,24 @@ class ContactType(Part):
     """Percent; all types add up to 100."""
 
 
-class ContactTypes(Dates):
+class ContactTypes(Dates, frozen=True):
     """Contact views by type, on those days of the period whose single events are still kept."""
 
     types: tuple[ContactType, ...]
     """The most frequent first."""
 
 
-class Loss(Dates):
+class Loss(Dates, frozen=True):
     """Events that Redis lost before they were read, somewhen in these days; perhaps of others, on the same stream."""
 
     entries: int | None
     """None: how many, nobody knows."""
 
 
-class Freshness(Part):
+class Freshness(Part, frozen=True):
     """How far the numbers can be relied on."""
 
-    as_of: datetime | None
+    as_of: Annotated[datetime, Meta(tz=True)] | None
     """Whatever had reached Redis by then is counted; None: the stream was never read."""
     complete_through: date | None
     """Up to this day all is counted and was checked; None: no day is closed yet."""
@@ -152,7 +151,7 @@ class Freshness(Part):
     """Whether any number is an estimate."""
 
 
-class Reading(Part):
+class Reading(Part, frozen=True):
     """All that there is to say about a specialist and a period; the numbers are of one moment."""
 
     specialist: str
@@ -166,3 +165,11 @@ class Reading(Part):
     contact_types: ContactTypes | None
     """None: no single event of the period is kept."""
     freshness: Freshness
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def to_json(found: Reading) -> bytes:
+    """A reading's JSON."""
+    return _encoder.encode(found)

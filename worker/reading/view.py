@@ -7,6 +7,8 @@ from contextlib import closing
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+import msgspec
+from msgspec.structs import asdict
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +21,7 @@ from worker.printable import printable
 from worker.reading.chart import bars
 from worker.reading.period import Step, parse_period
 from worker.reading.read import counted_until, read, stream_for
-from worker.reading.shape import Dates, Freshness, Metric, Part, Point, Reading
+from worker.reading.shape import Dates, Freshness, Metric, Part, Point, Reading, to_json
 from worker.settings import Settings
 from worker.store import Connection, connect_postgres, load_position
 from worker.stream import connect_redis
@@ -59,7 +61,7 @@ def run_report(
     with closing(Link("PostgreSQL", lambda: connect_postgres(settings, "report"), ANSWER_S)) as postgres:
         found = postgres.ask(ask)
     if as_json:
-        print(found.model_dump_json(by_alias=True, indent=2))
+        print(msgspec.json.format(to_json(found), indent=2).decode())
     elif as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows(_lines(found))
     else:
@@ -123,7 +125,7 @@ def _metrics(found: Reading) -> Table:
 
 
 def _named(part: Part) -> Iterator[tuple[str, str]]:
-    return ((name, name.replace("_", " ")) for name in type(part).model_fields)
+    return ((name, name.replace("_", " ")) for name in part.__struct_fields__)
 
 
 def _number(value: int | None) -> str:
@@ -216,12 +218,12 @@ def _lines(found: Reading) -> Iterator[tuple[object, ...]]:
     """Every number on a line of its own, as a spreadsheet can gather them; an empty cell is not known."""
     yield "block", "name", "first", "last", "value", "before", "change", "share"
     days = (found.period.first, found.period.last)
-    for name, metric in found.metrics:
+    for name, metric in asdict(found.metrics).items():
         yield "metrics", _camel(found.metrics, name), *days, metric.value, metric.before, metric.change, None
     for point in found.trend.points:
-        for name in [name for name in Point.model_fields if name not in Dates.model_fields]:
+        for name in [name for name in Point.__struct_fields__ if name not in Dates.__struct_fields__]:
             yield "trend", _camel(point, name), point.first, point.last, getattr(point, name), None, None, None
-    for name, value in found.funnel:
+    for name, value in asdict(found.funnel).items():
         yield "funnel", _camel(found.funnel, name), *days, value, None, None, None
     for source in found.sources:
         yield "sources", source.source, *days, source.views, None, None, source.share
@@ -239,4 +241,4 @@ def _lines(found: Reading) -> Iterator[tuple[object, ...]]:
 
 
 def _camel(part: Part, name: str) -> str:
-    return type(part).model_fields[name].alias or name
+    return part.__struct_encode_fields__[part.__struct_fields__.index(name)]

@@ -1,11 +1,17 @@
-"""The OpenAPI document of the API, made of the models that make its answers."""
+"""The OpenAPI document of the API, made of the classes that make its answers."""
 
+import ast
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+import msgspec
 
+from worker.reading import shape
 from worker.reading.period import PeriodName
-from worker.reading.shape import Reading
+from worker.reading.shape import Part, Reading
 from worker.web.problems import ProblemDetails
 
 VERSION = "1"
@@ -22,11 +28,14 @@ def openapi(path: str) -> dict[str, Any]:
     Args:
         path: of the one route there is, with `{id}` in it.
     """
-    _, definitions = models_json_schema(
-        [(Reading, "serialization"), (ProblemDetails, "serialization")],
-        by_alias=True,
-        ref_template="#/components/schemas/{model}",
-    )
+    _, schemas = msgspec.json.schema_components([Reading], ref_template="#/components/schemas/{name}")
+    for name, field, text in _documented(shape):
+        schemas[name]["properties"][field]["description"] = text
+    for schema in schemas.values():
+        schema["description"] = inspect.cleandoc(schema["description"])
+        if "properties" in schema:
+            schema["required"] = [*schema["properties"]]  # an answer has all of them, also where there is a default
+    schemas |= {ProblemDetails.__name__: ProblemDetails.model_json_schema(mode="serialization")}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -36,7 +45,7 @@ def openapi(path: str) -> dict[str, Any]:
         },
         "paths": {path: {"get": _analytics()}},
         "components": {
-            "schemas": definitions["$defs"],
+            "schemas": schemas,
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -54,6 +63,17 @@ def openapi(path: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _documented(module: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """Class, JSON name of a field, and what is written below it. Python itself throws a field's docstring away."""
+    for node in ast.parse(inspect.getsource(module)).body:
+        if not isinstance(node, ast.ClassDef) or not issubclass(kind := getattr(module, node.name), Part):
+            continue
+        for field, text in pairwise(node.body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(described))):
+                    yield node.name, kind.__struct_encode_fields__[kind.__struct_fields__.index(name)], described
 
 
 def _analytics() -> dict[str, Any]:

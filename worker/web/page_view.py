@@ -7,12 +7,14 @@ from itertools import groupby
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import astuple
+
 from worker.reading.figures import EXACT_UP_TO
 from worker.reading.period import DAY, Span, Step
 from worker.reading.shape import ContactType, Freshness, Funnel, Loss, Metric, Metrics, Point, Reading, Trend
 from worker.web.words import Words
 
-METRICS = tuple(Metrics.model_fields)
+METRICS = Metrics.__struct_fields__
 """The six numbers, in their order."""
 
 KNOWN_TYPES = frozenset({"phone", "email", "telegram", "whatsapp", "website"})
@@ -190,7 +192,7 @@ def page_view(reading: Reading, before: Trend | None, words: Words, now: datetim
         has_chart=_drawable(reading.trend),
         has_numbers=any(_counted(reading.trend, name) for name in METRICS),
         viewed=_counted(reading.trend, "profile_views"),
-        funnel=list(_funnel(reading.funnel, words)) if any(value for _, value in reading.funnel) else [],
+        funnel=list(_funnel(reading.funnel, words)) if any(astuple(reading.funnel)) else [],
         sources=(
             list(
                 _segments(
@@ -299,7 +301,7 @@ def _run(points: Sequence[str]) -> str:
 def _drawable(trend: Trend) -> bool:
     """Whether a line says more than the table: two points, and something on them."""
     return len(trend.points) > 1 and any(
-        getattr(point, name) for point in trend.points for name in METRICS if name in Point.model_fields
+        getattr(point, name) for point in trend.points for name in METRICS if name in Point.__struct_fields__
     )
 
 

@@ -32,7 +32,7 @@ from worker.reading.read import (
     stream_for,
     understand,
 )
-from worker.reading.shape import Reading
+from worker.reading.shape import Reading, to_json
 from worker.settings import Settings
 from worker.store import AsyncConnection, connect_postgres_async, keep_plans, load_position_async
 from worker.stream import connect_redis
@@ -213,7 +213,7 @@ class Readings:
 
     def _finish(self, wanted: Wanted, answer: Answer, counted: datetime | None) -> Finished:
         found = understand(self._settings, wanted, answer, counted)
-        body = found.model_dump_json(by_alias=True).encode()
+        body = to_json(found)
         return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
 
     async def _counted_until(self, connection: AsyncConnection, specialist: str) -> datetime | None:
