@@ -21,20 +21,30 @@ async def no_preparation(_: AsyncConnection) -> None:
 
 
 class Asked:
-    """A pool of one connection, and what it was asked."""
+    """A pool, and what it was asked."""
 
     def __init__(
         self,
         settings: Settings,
         prepare: Callable[[AsyncConnection], Awaitable[None]] = no_preparation,
+        *,
+        connections: int = 1,
         together: int = 1,
+        apart_s: float = 0.0,
         limit_s: float = LIMIT_S,
     ):
         self.opened: list[int] = []
         self.statements: list[list[str]] = []
         self._settings = settings
         self.pool = Pool(
-            self._connect, prepare, self._ask, connections=1, together=together, limit_s=limit_s, most_waiting=5
+            self._connect,
+            prepare,
+            self._ask,
+            connections=connections,
+            together=together,
+            apart_s=apart_s,
+            limit_s=limit_s,
+            most_waiting=5,
         )
 
     async def _connect(self) -> AsyncConnection:
@@ -104,6 +114,34 @@ def test_together(gathering: Asked) -> None:
 
     assert asyncio.run(run()) == [*range(6)]
     assert gathering.statements == [["SELECT 0"], ["SELECT 1", "SELECT 2", "SELECT 3"], ["SELECT 4", "SELECT 5"]]
+
+
+def test_who_comes_alone(settings: Settings) -> None:
+    """Whoever comes first is answered at once, and whoever comes right after is not, though a connection is free."""
+    asked = Asked(settings, connections=2, apart_s=3_600)
+
+    async def run() -> list[object]:
+        return [await asked.ask("SELECT 1"), *await outcomes(asked.ask("SELECT 2"))]
+
+    assert asyncio.run(run()) == [1, Retry]
+    assert asked.statements == [["SELECT 1"]]
+    asked.pool.close()
+
+
+def test_gathered(settings: Settings) -> None:
+    """What comes shortly after a statement is asked together, though one came before the other."""
+    asked = Asked(settings, connections=2, together=3, apart_s=1, limit_s=60)
+
+    async def run() -> list[object]:
+        first = await asked.ask("SELECT 1")
+        second = asked.ask("SELECT 2")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return [first, *await outcomes(second, asked.ask("SELECT 3"))]
+
+    assert asyncio.run(run()) == [1, 2, 3]
+    assert asked.statements == [["SELECT 1"], ["SELECT 2", "SELECT 3"]]
+    asked.pool.close()
 
 
 def test_a_wrong_one_among_others(gathering: Asked) -> None:
@@ -189,7 +227,8 @@ def test_too_many(asked: Asked, lost: list[int]) -> None:
     async def run() -> None:
         lost.extend(range(1_000))  # the only connection is taken for as long as this lasts
         waiting = [asked.ask("SELECT pg_sleep(60)")]
-        await asyncio.sleep(0)
+        while not asked.opened:
+            await asyncio.sleep(0)
         waiting += [asked.ask("SELECT 1") for _ in range(5)]
         with pytest.raises(Retry, match="too many"):
             asked.ask("SELECT 1")

@@ -1,5 +1,5 @@
-"""Asking PostgreSQL from the event loop: some connections, each with one statement at a time. What has come until one
-is free is asked together: the more there is to do, the less of it is done anew for each.
+"""Asking PostgreSQL from the event loop: some connections, each with one statement at a time. While many ask, questions
+gather for some milliseconds and are asked together: the more there is to do, the less of it is done anew for each.
 """
 
 import asyncio
@@ -101,6 +101,7 @@ class Pool(Generic[Question, Answer]):
         *,
         connections: int,
         together: int,
+        apart_s: float,
         limit_s: float,
         most_waiting: int,
     ) -> None:
@@ -112,16 +113,21 @@ class Pool(Generic[Question, Answer]):
             ask: asks some questions; as many answers, in the same order.
             connections: how many are asked at the same time.
             together: how many questions at most are asked at once by each of them.
+            apart_s: seconds from one statement to the next, in which questions gather; who comes later than that after
+                the last one does not wait.
             limit_s: seconds that an answer may take, with waiting and connecting.
             most_waiting: questions that wait for a free connection; one more is refused at once.
         """
         self._together = together
+        self._apart_s = apart_s
         self._limit_s = limit_s
         self._most_waiting = most_waiting
         self._waiting: deque[_Asked[Question, Answer]] = deque()
         self._slots = [_Slot(connect, prepare, ask) for _ in range(connections)]
         self._free = list(self._slots)
         self._working: set[asyncio.Task[None]] = set()
+        self._not_before = 0.0
+        self._next: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """End the connections, before the event loop ends: or psycopg waits for a server that hangs to hear of it."""
@@ -157,9 +163,19 @@ class Pool(Generic[Question, Answer]):
 
         answer.add_done_callback(ended)
         self._waiting.append(_Asked(question, answer, alone))
-        if self._free:
-            self._begin(self._work(self._free.pop()))
+        self._go_on()
         return answer
+
+    def _go_on(self) -> None:
+        """Let a free connection ask what waits, as soon as it is time."""
+        if self._waiting and self._free and self._next is None:
+            self._next = asyncio.get_running_loop().call_at(self._not_before, self._ask_next)
+
+    def _ask_next(self) -> None:
+        self._next = None
+        self._not_before = asyncio.get_running_loop().time() + self._apart_s
+        self._begin(self._work(self._free.pop()))
+        self._go_on()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -176,33 +192,37 @@ class Pool(Generic[Question, Answer]):
                 self._begin(slot.cancel(slot.asked))
 
     async def _work(self, slot: _Slot[Question, Answer]) -> None:
-        """Ask what waits, until nothing does.
+        if asked := self._gathered():
+            await self._answer(slot, asked)
+        self._free.append(slot)
+        self._go_on()
+
+    async def _answer(self, slot: _Slot[Question, Answer], asked: Sequence[_Asked[Question, Answer]]) -> None:
+        """Ask what has gathered.
 
         What fails is asked once more, each by itself: the server may have been started anew since the last question,
         and what is wrong with one is not to be the others'. Where no connection is to be had, it is everybody's.
         """
-        while asked := self._next():
-            try:
-                connection = await slot.open()
-            except Exception as error:  # raised again where the answers are awaited
-                _fail(asked, error)
-                continue
-            if all(each.answer.done() for each in asked):
-                continue
-            try:
-                answered = await slot.put(connection, asked)
-            except Exception as error:
-                _fail([each for each in asked if each.again], error)
-                self._waiting.extendleft(
-                    replace(each, alone=True, again=True) for each in reversed(asked) if not each.again
-                )
-            else:
-                for each, answer in answered:
-                    if not each.answer.done():
-                        each.answer.set_result(answer)
-        self._free.append(slot)
+        try:
+            connection = await slot.open()
+        except Exception as error:  # raised again where the answers are awaited
+            _fail(asked, error)
+            return
+        if all(each.answer.done() for each in asked):
+            return
+        try:
+            answered = await slot.put(connection, asked)
+        except Exception as error:
+            _fail([each for each in asked if each.again], error)
+            self._waiting.extendleft(
+                replace(each, alone=True, again=True) for each in reversed(asked) if not each.again
+            )
+        else:
+            for each, answer in answered:
+                if not each.answer.done():
+                    each.answer.set_result(answer)
 
-    def _next(self) -> list[_Asked[Question, Answer]]:
+    def _gathered(self) -> list[_Asked[Question, Answer]]:
         """What has waited longest, as much as may be asked together. What nobody waits for any more is left out."""
         asked: list[_Asked[Question, Answer]] = []
         while self._waiting and len(asked) < self._together:

@@ -45,12 +45,14 @@ MOST_KEPT = 512
 """Readings: with their JSON a few megabytes."""
 
 CONNECTIONS = 4
-"""Each is busy until what it was asked is made into readings. Beside counting, on a slow machine, half of 500 readings
-a second were there within 6 to 20 ms; with two connections within 8 to 40, and with one within 11 to 235."""
+"""So that long periods on some hold up nobody on the others."""
 
-TOGETHER = 8
-"""Readings that are asked for at once, at most. Of four a week takes half as much of PostgreSQL as alone, and of eight
-not much less."""
+TOGETHER = 16
+"""Readings that are asked for at once, at most."""
+
+APART_S = 0.008
+"""Seconds from one statement to the next while many ask. A reading (a mix of what people ask for, on a slow machine)
+takes 0.77 ms of PostgreSQL's processor and 0.50 of ours until it is here, and one of four 0.38 and 0.20."""
 
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
@@ -97,8 +99,16 @@ class _Counting(NamedTuple):
     until: float
 
 
+class _Known(NamedTuple):
+    """What a reading is made of."""
+
+    wanted: Wanted
+    answer: Answer
+    counted_until: datetime | None
+
+
 class _Kept(NamedTuple):
-    answer: "asyncio.Future[Finished | NoSpecialist]"
+    answer: "asyncio.Task[Finished | NoSpecialist]"
     until: float
 
 
@@ -108,12 +118,13 @@ class Readings:
     def __init__(self, settings: Settings) -> None:
         """Nothing is opened yet."""
         self._settings = settings
-        self._pool = Pool(
+        self._pool: Pool[Wanted, _Known | Finished | NoSpecialist] = Pool(
             lambda: connect_postgres_async(settings, "web"),
             keep_plans,
             self._read,
             connections=CONNECTIONS,
             together=TOGETHER,
+            apart_s=APART_S,
             limit_s=ANSWER_S,
             most_waiting=MOST_WAITING,
         )
@@ -167,7 +178,9 @@ class Readings:
         kept = self._kept.get(wanted)
         if kept is None or (kept.answer.done() and kept.until < now):
             self._kept.pop(wanted, None)
-            answer = self._pool.ask(wanted, alone=_is_long(wanted.asked))
+            asked = self._pool.ask(wanted, alone=_is_long(wanted.asked))
+            answer = asyncio.get_running_loop().create_task(self._made(asked))
+            answer.add_done_callback(_take_note)
             self._kept[wanted] = kept = _Kept(answer, now + FRESH_S)
             self._forget(now)
         return await asyncio.shield(kept.answer)  # others wait for the same
@@ -180,16 +193,29 @@ class Readings:
                 break
             del self._kept[wanted]
 
-    async def _read(self, connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Finished | NoSpecialist]:
-        """Readings of all that is wanted, in the same order."""
+    async def _read(
+        self, connection: AsyncConnection, wanted: Sequence[Wanted]
+    ) -> list[_Known | Finished | NoSpecialist]:
+        """What is known of all that is wanted, in the same order. A reading that takes long to make is made here, so
+        that there are never more of them at once than there are connections.
+        """
         counted = [await self._counted_until(connection, each.specialist) for each in wanted]
         answers = await self._ask(connection, wanted)
-        readings: list[Finished | NoSpecialist] = []
-        for each in zip(wanted, answers, counted, strict=True):
-            if readings:
-                await asyncio.sleep(0)  # others come first, between two that were asked together
-            readings.append(await self._finished(*each))
-        return readings
+        known = [_Known(*each) for each in zip(wanted, answers, counted, strict=True)]
+        return [await asyncio.to_thread(self._finish, each) if _has_many_days(each) else each for each in known]
+
+    async def _made(self, asked: "asyncio.Future[_Known | Finished | NoSpecialist]") -> Finished | NoSpecialist:
+        known = await asked
+        return self._finish(known) if isinstance(known, _Known) else known
+
+    def _finish(self, known: _Known) -> Finished | NoSpecialist:
+        """That there is nobody is an answer, and kept like one."""
+        try:
+            found = understand(self._settings, *known)
+        except NoSpecialist as nobody:
+            return nobody
+        body = to_json(found)
+        return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
 
     async def _ask(self, connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Answer]:
         """What is the same for all is asked once a second: it took a quarter of PostgreSQL's time."""
@@ -201,20 +227,6 @@ class Readings:
                 return await ask(self._settings, connection, wanted, self._counting.known)
             self._counting = None
         raise in_the_way()
-
-    async def _finished(self, wanted: Wanted, answer: Answer, counted: datetime | None) -> Finished | NoSpecialist:
-        """That there is nobody is an answer: the connection has done nothing wrong."""
-        try:
-            if len(answer.row.dates or ()) > MANY_DAYS:
-                return await asyncio.to_thread(self._finish, wanted, answer, counted)
-            return self._finish(wanted, answer, counted)
-        except NoSpecialist as nobody:
-            return nobody
-
-    def _finish(self, wanted: Wanted, answer: Answer, counted: datetime | None) -> Finished:
-        found = understand(self._settings, wanted, answer, counted)
-        body = to_json(found)
-        return Finished(found, body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
 
     async def _counted_until(self, connection: AsyncConnection, specialist: str) -> datetime | None:
         """The whole minute: it is true for longer, so equal numbers are equal bytes, and can be kept by their ETag."""
@@ -237,3 +249,13 @@ class Readings:
 
 def _is_long(asked: Asked) -> bool:
     return asked.first is None or Span(asked.first, asked.last).days > LONG_DAYS
+
+
+def _has_many_days(known: _Known) -> bool:
+    return len(known.answer.row.dates or ()) > MANY_DAYS
+
+
+def _take_note(answer: "asyncio.Task[Finished | NoSpecialist]") -> None:
+    """What was raised is known, also if nobody waits any more."""
+    if not answer.cancelled():
+        answer.exception()
