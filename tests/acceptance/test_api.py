@@ -109,6 +109,9 @@ def test_the_document(web: Web) -> None:
         found = web.ask(f"{path.replace('{id}', 'anna')}?period={period}", headers=bearer())
         readings.validate(json.loads(found.body))
         assert str(found.code) in methods["get"]["responses"]
+    said = document["components"]["schemas"]
+    assert said["Trend"]["properties"]["step"]["description"].startswith("What a point is")
+    assert said["Metric"]["required"] == [*said["Metric"]["properties"]]
     schema(web, "ProblemDetails").validate(problem(ask(web, {"period": "x"})))
 
 
