@@ -128,6 +128,19 @@ def test_who_comes_alone(settings: Settings) -> None:
     asked.pool.close()
 
 
+def test_who_comes_later(settings: Settings) -> None:
+    """Whoever comes when the last statement is long ago is answered at once, also the second time."""
+    asked = Asked(settings, connections=2, apart_s=1, limit_s=0.5)
+
+    async def run() -> list[object]:
+        first = await asked.ask("SELECT 1")
+        await asyncio.sleep(1.1)
+        return [first, *await outcomes(asked.ask("SELECT 2"))]
+
+    assert asyncio.run(run()) == [1, 2]
+    asked.pool.close()
+
+
 def test_gathered(settings: Settings) -> None:
     """What comes shortly after a statement is asked together, though one came before the other."""
     asked = Asked(settings, connections=2, together=3, apart_s=1, limit_s=60)
@@ -203,6 +216,25 @@ def test_a_connection_that_was_cut(asked: Asked, connection: Connection) -> None
 
     assert asyncio.run(run()) == 2
     assert len(asked.opened) == 2
+
+
+def test_all_connections_were_cut(settings: Settings, connection: Connection) -> None:
+    """When the server was started anew, all that was asked together has its answers, however long connecting takes."""
+
+    async def slowly(_: AsyncConnection) -> None:
+        await asyncio.sleep(0.05)
+
+    asked = Asked(settings, slowly, connections=2, together=2, limit_s=60)
+
+    async def run() -> list[object]:
+        await asyncio.gather(asked.pool.ask("SELECT 1", alone=True), asked.pool.ask("SELECT 2", alone=True))
+        for backend in asked.opened:
+            connection.execute("SELECT pg_terminate_backend(%s)", [backend])
+        return await outcomes(asked.ask("SELECT 3"), asked.ask("SELECT 4"))
+
+    assert asyncio.run(run()) == [3, 4]
+    assert len(asked.opened) == 3
+    asked.pool.close()
 
 
 @pytest.fixture

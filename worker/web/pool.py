@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import psycopg
@@ -30,8 +30,6 @@ class _Asked(Generic[Question, Answer]):
     answer: "asyncio.Future[Answer]"
     alone: bool
     """Not together with others."""
-    again: bool = False
-    """For the second time, which is the last."""
 
 
 class _Slot(Generic[Question, Answer]):
@@ -131,6 +129,8 @@ class Pool(Generic[Question, Answer]):
 
     def close(self) -> None:
         """End the connections, before the event loop ends: or psycopg waits for a server that hangs to hear of it."""
+        if self._next:
+            self._next.cancel()
         for slot in self._slots:
             slot.close()
 
@@ -167,15 +167,35 @@ class Pool(Generic[Question, Answer]):
         return answer
 
     def _go_on(self) -> None:
-        """Let a free connection ask what waits, as soon as it is time."""
-        if self._waiting and self._free and self._next is None:
-            self._next = asyncio.get_running_loop().call_at(self._not_before, self._ask_next)
+        """Let a free connection ask what waits, as soon as it is time. With what is asked alone nothing gathers."""
+        while self._waiting and self._free:
+            if self._waiting[0].answer.done():
+                self._waiting.popleft()
+            elif self._waiting[0].alone:
+                self._begin(self._work(self._free.pop(), [self._waiting.popleft()]))
+            else:
+                if self._next is None:
+                    self._next = asyncio.get_running_loop().call_at(self._not_before, self._ask_next)
+                return
 
     def _ask_next(self) -> None:
         self._next = None
-        self._not_before = asyncio.get_running_loop().time() + self._apart_s
-        self._begin(self._work(self._free.pop()))
+        if self._free and (asked := self._gathered()):
+            self._not_before = asyncio.get_running_loop().time() + self._apart_s
+            self._begin(self._work(self._free.pop(), asked))
         self._go_on()
+
+    def _gathered(self) -> list[_Asked[Question, Answer]]:
+        """What has waited longest, as much as may be asked together. What nobody waits for any more is left out."""
+        asked: list[_Asked[Question, Answer]] = []
+        while self._waiting and len(asked) < self._together:
+            if self._waiting[0].answer.done():
+                self._waiting.popleft()
+            elif self._waiting[0].alone:
+                break
+            else:
+                asked.append(self._waiting.popleft())
+        return asked
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -191,48 +211,37 @@ class Pool(Generic[Question, Answer]):
             if answer in answers and all(each.done() for each in answers):
                 self._begin(slot.cancel(slot.asked))
 
-    async def _work(self, slot: _Slot[Question, Answer]) -> None:
-        if asked := self._gathered():
+    async def _work(self, slot: _Slot[Question, Answer], asked: Sequence[_Asked[Question, Answer]]) -> None:
+        """Ask it.
+
+        What fails is asked once more, each by itself: the server may have been started anew since the last question,
+        and what is wrong with one is not to be the others'. It is asked by the same slot, whose connection is new then;
+        those of others may be cut too. Where no connection is to be had, it is everybody's.
+        """
+        try:
             await self._answer(slot, asked)
+        except Exception:
+            for each in asked:
+                try:
+                    await self._answer(slot, [each])
+                except Exception as error:  # raised again where the answer is awaited
+                    _fail([each], error)
         self._free.append(slot)
         self._go_on()
 
     async def _answer(self, slot: _Slot[Question, Answer], asked: Sequence[_Asked[Question, Answer]]) -> None:
-        """Ask what has gathered.
-
-        What fails is asked once more, each by itself: the server may have been started anew since the last question,
-        and what is wrong with one is not to be the others'. Where no connection is to be had, it is everybody's.
-        """
+        if all(each.answer.done() for each in asked):
+            return
         try:
             connection = await slot.open()
-        except Exception as error:  # raised again where the answers are awaited
+        except Exception as error:
             _fail(asked, error)
             return
         if all(each.answer.done() for each in asked):
             return
-        try:
-            answered = await slot.put(connection, asked)
-        except Exception as error:
-            _fail([each for each in asked if each.again], error)
-            self._waiting.extendleft(
-                replace(each, alone=True, again=True) for each in reversed(asked) if not each.again
-            )
-        else:
-            for each, answer in answered:
-                if not each.answer.done():
-                    each.answer.set_result(answer)
-
-    def _gathered(self) -> list[_Asked[Question, Answer]]:
-        """What has waited longest, as much as may be asked together. What nobody waits for any more is left out."""
-        asked: list[_Asked[Question, Answer]] = []
-        while self._waiting and len(asked) < self._together:
-            if self._waiting[0].answer.done():
-                self._waiting.popleft()
-            elif self._waiting[0].alone:
-                return asked or [self._waiting.popleft()]
-            else:
-                asked.append(self._waiting.popleft())
-        return asked
+        for each, answer in await slot.put(connection, asked):
+            if not each.answer.done():
+                each.answer.set_result(answer)
 
 
 def _fail(asked: Sequence[_Asked[Any, Any]], error: Exception) -> None:

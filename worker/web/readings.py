@@ -60,9 +60,9 @@ ANSWER_S = 3.0
 LONG_DAYS = 366
 """A longer period is asked for alone: others would have to wait for it."""
 
-MANY_DAYS = 800
-"""A reading of more than a year, and the year before, can take a tenth of a second: it is made in a thread, and others
-are answered meanwhile. One of a year takes 2 ms, or 20 if each day has thousands of visitors."""
+MANY_DAYS, MANY_BYTES = 800, 100_000
+"""A reading of more than a year, and the year before, can take a tenth of a second; so much of visitors' sketches more
+than a millisecond (12 µs a kB, at worst). It is made in a thread, and others are answered meanwhile."""
 
 MOST_WAITING = 256
 """Questions in the queue: what is read in less than half a second."""
@@ -202,7 +202,7 @@ class Readings:
         counted = [await self._counted_until(connection, each.specialist) for each in wanted]
         answers = await self._ask(connection, wanted)
         known = [_Known(*each) for each in zip(wanted, answers, counted, strict=True)]
-        return [await asyncio.to_thread(self._finish, each) if _has_many_days(each) else each for each in known]
+        return [await asyncio.to_thread(self._finish, each) if _takes_long(each) else each for each in known]
 
     async def _made(self, asked: "asyncio.Future[_Known | Finished | NoSpecialist]") -> Finished | NoSpecialist:
         known = await asked
@@ -251,8 +251,9 @@ def _is_long(asked: Asked) -> bool:
     return asked.first is None or Span(asked.first, asked.last).days > LONG_DAYS
 
 
-def _has_many_days(known: _Known) -> bool:
-    return len(known.answer.row.dates or ()) > MANY_DAYS
+def _takes_long(known: _Known) -> bool:
+    row = known.answer.row
+    return len(row.dates or ()) > MANY_DAYS or sum(map(len, row.visitor_sketches or ())) > MANY_BYTES
 
 
 def _take_note(answer: "asyncio.Task[Finished | NoSpecialist]") -> None:
