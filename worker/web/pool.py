@@ -231,14 +231,14 @@ class Pool(Generic[Question, Answer]):
 
     async def _answer(self, slot: _Slot[Question, Answer], asked: Sequence[_Asked[Question, Answer]]) -> None:
         if all(each.answer.done() for each in asked):
-            return
+            return  # nobody waits: no connection is opened for that
         try:
             connection = await slot.open()
         except Exception as error:
             _fail(asked, error)
             return
         if all(each.answer.done() for each in asked):
-            return
+            return  # it took too long
         for each, answer in await slot.put(connection, asked):
             if not each.answer.done():
                 each.answer.set_result(answer)
