@@ -16,7 +16,8 @@ import psycopg
 import pytest
 import redis
 
-from jobs.queue import enqueue_tick, queued_runs
+from jobs.queue import OPS, enqueue_tick, queued_runs
+from jobs.view import jobs_and_workers
 from tests.support import (
     TOP,
     add_specialists,
@@ -56,6 +57,14 @@ def part(supervisor: psutil.Process, *arguments: str) -> psutil.Process:
 
     wait_until(is_there, f"the part {arguments}")
     return found[0]
+
+
+@contextmanager
+def listening(settings: Settings, client: redis.Redis) -> Iterator[None]:
+    """All of the worker, from when a run does not have to wait for it: a follower soon says that nobody listens."""
+    with running(settings, "run"):
+        wait_until(lambda: any(worker.queue == OPS for worker in jobs_and_workers(client).workers), "somebody listens")
+        yield
 
 
 def run_of(connection: Connection, number: int = 1) -> Run:
@@ -115,9 +124,9 @@ def repaired(connection: Connection, day: date) -> bool:
     return bool(row[0])
 
 
-def test_a_worker_does_it(settings: Settings) -> None:
+def test_a_worker_does_it(settings: Settings, client: redis.Redis) -> None:
     """What is asked for on the command line is done by a worker, followed to its end, and kept."""
-    with running(settings, "run"):
+    with listening(settings, client):
         code, output, errors = run_worker(settings, "recompute", *SHORT, "--wait")
         assert (code, errors) == (0, "")
         assert "run 1 done: 20 of 20 days" in output
@@ -151,9 +160,9 @@ def test_killed_in_the_middle(settings: Settings, connection: Connection, whom: 
     assert run.result["rows"] >= DAYS - 1  # the step that was lost on the way found nothing to change any more
 
 
-def test_a_stop(settings: Settings, connection: Connection) -> None:
+def test_a_stop(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """A stop ends a run between two steps; who follows it hears of that; who asked is kept; another is too late."""
-    with running(settings, "run"):
+    with listening(settings, client):
         follower = start_worker(settings, "recompute", *LONG, "--wait")
         wait_until(lambda: _is_there(connection), "the run")
         wait_for_days(connection, 10)
@@ -307,10 +316,10 @@ def test_bad_input(settings: Settings, connection: Connection, bad: str) -> None
     assert not _is_there(connection)
 
 
-def test_a_failure_is_told(settings: Settings, connection: Connection) -> None:
+def test_a_failure_is_told(settings: Settings, connection: Connection, client: redis.Redis) -> None:
     """A run that fails ends with its line on standard error and exit code 2, here and by a worker, and is kept."""
     connection.execute("DROP VIEW analytics.outcome")
-    with running(settings, "run"):
+    with listening(settings, client):
         for number, how in ((1, "--now"), (2, "--wait")):
             code, output, errors = run_worker(settings, "recompute", *SHORT, how)
             assert (code, output, len(errors.splitlines())) == (2, "", 1)

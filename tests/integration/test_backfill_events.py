@@ -371,7 +371,7 @@ def test_where_an_event_came_from(settings: Settings, file: Path) -> None:
 def test_a_real_log(
     settings: Settings, connection: Connection, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real access log comes to what the formula says, and to what the live path makes of it."""
+    """A real access log comes to what the formula says, and to what the live path makes of it, bots and all."""
     monkeypatch.setattr(backfill_events, "PORTION_ENTRIES", 1_000)
     everything = settings_with(settings, ANALYTICS_LEDGER_DAYS="0")
     sent = [json.loads(line) for line in REAL.read_text().splitlines()]
@@ -394,10 +394,18 @@ def test_a_real_log(
         views = sum(hour.profile_views + hour.contact_views for hour in found.hours if hour.excluded is None)
         assert views == found.row.profile_views + found.row.contact_views
 
-    connection.execute('TRUNCATE analytics.event, analytics.stream_position; DELETE FROM "SpecialistAnalyticsDaily"')
-    assert run_worker(everything, "send", str(REAL))[0] == 0
-    drain(everything)
-    assert whole_rows(connection) == rows
+    def counted_live(settings: Settings) -> list[tuple[str, date, int, int, Any]]:
+        connection.execute("TRUNCATE analytics.event, analytics.stream_position")
+        connection.execute('DELETE FROM "SpecialistAnalyticsDaily"')
+        client.flushdb()
+        assert run_worker(settings, "send", str(REAL))[0] == 0
+        drain(settings)
+        return whole_rows(connection)
+
+    assert counted_live(everything) == rows
+    with_bots = counted_live(settings_with(everything, ANALYTICS_EXCLUDE_BOTS="0"))
+    assert sum(row[2] for row in with_bots) == 3_685  # as many as are in the file
+    assert sum(row[3] for row in with_bots) == 358
 
 
 def whole_rows(connection: Connection) -> list[tuple[str, date, int, int, Any]]:
