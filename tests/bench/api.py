@@ -23,7 +23,7 @@ import redis
 from tests.bench.drain import check_drained
 from tests.bench.figures import Figure, Results, Say, Sheet, number
 from tests.bench.freshness import percentile
-from tests.bench.ground import Ground, Processors, family_seconds
+from tests.bench.ground import Ground, Processors, family_seconds, stolen_seconds
 from tests.bench.load import Plan, Told
 from tests.bench.process import measured
 from tests.bench.reading import fill
@@ -80,6 +80,8 @@ class Served:
     """From XADD to PostgreSQL's commit timestamp, in order."""
     cores: dict[str, float]
     """Processor time of each a second."""
+    stolen: float
+    """Processor time a second that the machine's host kept from them all."""
     told: Told | None
 
 
@@ -134,13 +136,14 @@ class Scene:
             return self._count(ids, commands, process)
 
     def _count(self, ids: list[bytes], commands: list[bytes], load: "subprocess.Popen[str] | None") -> Served:
-        before, began = self._used(), time.monotonic()
+        before, stolen, began = self._used(), stolen_seconds(), time.monotonic()
         sent: dict[str, float] = {}
         sending = Thread(target=self._send, args=(ids, commands, sent))
         sending.start()
         sending.join()
         elapsed, ended = time.monotonic() - began, time.time()
         used = {name: (after - before[name]) / elapsed for name, after in self._used().items()}
+        stolen = (stolen_seconds() - stolen) / elapsed
         told = _told(load) if load else None
         if told:
             used["load"] = told.cpu_seconds / told.seconds
@@ -150,7 +153,7 @@ class Scene:
         if written.keys() != sent.keys():
             raise RuntimeError(f"{len(written)} of {len(sent)} events were counted")
         fresh_ms = sorted((written[event] - moment) * 1000 for event, moment in sent.items())
-        return Served(len(sent), sum(at <= ended for at in written.values()), fresh_ms, used, told)
+        return Served(len(sent), sum(at <= ended for at in written.values()), fresh_ms, used, stolen, told)
 
     def _send(self, ids: list[bytes], commands: list[bytes], sent: dict[str, float]) -> None:
         """Send events at a steady rate; when each was sent."""
@@ -313,9 +316,10 @@ def _periods(told: Told) -> Sheet:
 
 def _shares(alone: Served, both: Served) -> Sheet:
     names = list(both.cores)
-    sheet = Sheet("Cores", ("what", *names, "all", "p50 ms to the row", "p99 ms"))
+    sheet = Sheet("Cores", ("what", *names, "all", "stolen", "p50 ms to the row", "p99 ms"))
     for what, served in (("events", alone), ("events and requests", both)):
         cores = [f"{served.cores[name]:.2f}" if name in served.cores else "" for name in names]
         fresh = [number(percentile(served.fresh_ms, share)) for share in (50, 99)]
-        sheet.rows.append((what, *cores, f"{sum(served.cores.values()):.2f}", *fresh))
+        sums = f"{sum(served.cores.values()):.2f}", f"{served.stolen:.2f}"
+        sheet.rows.append((what, *cores, *sums, *fresh))
     return sheet

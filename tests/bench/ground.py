@@ -108,6 +108,11 @@ def family_seconds(pid: int) -> float:
     return total
 
 
+def stolen_seconds() -> float:
+    """Processor time that the host gave to others while somebody here wanted it; 0 where a system does not tell."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
 def machine() -> str:
     """The machine and how busy it is, in a line: figures mean little without it."""
     info = Path("/proc/cpuinfo")
