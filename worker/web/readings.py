@@ -53,7 +53,8 @@ TOGETHER = 16
 APART_S = 0.014
 """Seconds from one statement to the next while many ask. A reading (a mix of what people ask for, on a slow machine)
 takes 0.77 ms of PostgreSQL's processor and 0.50 of ours until it is here, and one of four 0.38 and 0.20. Of 500 a
-second, beside 5,000 events/s, 99 % took there up to 148 ms with 8 ms apart, 53 with 14, and 127 with 20."""
+second, beside 5,000 events/s, 99 % took there, in turns, 140 and 148 ms with 8 ms apart; 45, 50, 53, 57 and 136 with
+14; 61 and 127 with 20."""
 
 ANSWER_S = 3.0
 """Seconds until somebody hears that there is no answer. A year takes some milliseconds."""
