@@ -136,14 +136,14 @@ class Scene:
             return self._count(ids, commands, process)
 
     def _count(self, ids: list[bytes], commands: list[bytes], load: "subprocess.Popen[str] | None") -> Served:
-        before, stolen, began = self._used(), stolen_seconds(), time.monotonic()
+        before, stolen_before, began = self._used(), stolen_seconds(), time.monotonic()
         sent: dict[str, float] = {}
         sending = Thread(target=self._send, args=(ids, commands, sent))
         sending.start()
         sending.join()
         elapsed, ended = time.monotonic() - began, time.time()
         used = {name: (after - before[name]) / elapsed for name, after in self._used().items()}
-        stolen = (stolen_seconds() - stolen) / elapsed
+        stolen = (stolen_seconds() - stolen_before) / elapsed
         told = _told(load) if load else None
         if told:
             used["load"] = told.cpu_seconds / told.seconds
